@@ -1,0 +1,134 @@
+import type { Tx } from '#core/db/index.ts'
+import { defineError } from '#core/errors.ts'
+
+/** What one call of a tool may use. Times are milliseconds, `memoryMb` MiB, `hostCalls` a count. */
+export interface ToolLimits {
+  cpuMs: number
+  wallMs: number
+  memoryMb: number
+  hostCalls: number
+}
+
+/** `effect`: `none` may be repeated freely, `undo:<tool>` is taken back by that tool of the same skill. */
+export interface PinnedTool {
+  description: string
+  inputSchema: object
+  outputSchema: object
+  effect: 'none' | 'irreversible' | `undo:${string}`
+  limits: ToolLimits
+}
+
+/**
+ * One exact, installed skill version as a session holds it: JSON, stored with the session, so that a later uninstall or
+ * upgrade changes nothing for it. `alias` is the first half of a tool's address `<alias>.<tool>`; `digest` is
+ * `sha256:<hex>` of the archive; `verified` is true when the publisher is verified (the cell may run with JIT).
+ */
+export interface PinnedSkill {
+  alias: string
+  skillId: string
+  name: string
+  version: string
+  digest: string
+  verified: boolean
+  grant: Record<string, unknown>
+  tools: Record<string, PinnedTool>
+}
+
+/** As in a session's config: `@scope/name@range`, or the same with an alias of its own. */
+export type SkillRef = string | { ref: string; as?: string | undefined }
+
+export interface ToolCall {
+  tenantId: string
+  sessionId: string
+  skill: PinnedSkill
+  tool: string
+  input: unknown
+  /** Step id and attempt, for the skill's `ctx.session`. */
+  step: string
+  attempt: number
+  /** The same for every attempt of a step. */
+  effectKey: string
+  /** Milliseconds since 1970: what the skill sees as now. Recorded by the caller, so a replay sees it again. */
+  time: number
+  /** Seeds Math.random in the skill. */
+  seed: string
+  /** The step's own limit; the smaller of it and the skill's wallMs holds. */
+  timeoutMs?: number
+  signal: AbortSignal
+  onLog?: (line: { level: string; message: string }) => void
+  /** 0 to 1, or undefined where the skill only said a message. */
+  onProgress?: (fraction: number | undefined, message: string | undefined) => void
+}
+
+export interface ToolResult {
+  output: unknown
+  cpuMs: number
+  wallMs: number
+  /** Grows by one with each new isolate of the session: journalled, since module state does not outlive an isolate. */
+  generation: number
+}
+
+/** What a session asks of the room that knows skills. Its provider is skills-registry. */
+export interface ToolsPort {
+  /**
+   * Resolves a session's refs to exact installed versions, inside the caller's tenant transaction.
+   * @throws SKILLS_REF_INVALID, SKILLS_NOT_INSTALLED, SKILLS_ALIAS_CONFLICT, SKILLS_CAPABILITY_UNAVAILABLE: `details.index`
+   *   is the ref's place in `refs`, `details.errors` has the pointer into the session's config
+   */
+  resolve(tx: Tx, refs: readonly SkillRef[]): Promise<PinnedSkill[]>
+  /**
+   * Holds an input to the tool's schema without running it: for inputs that are known when a session is created.
+   * @throws ToolError TOOL_UNKNOWN, TOOL_INPUT_INVALID
+   */
+  check(skill: PinnedSkill, tool: string, input: unknown): void
+  /**
+   * Runs one tool of a pinned skill in the sandbox; input and output are held to the tool's schemas.
+   * @throws ToolError: `retryable` says whether another attempt makes sense
+   */
+  call(request: ToolCall): Promise<ToolResult>
+  /** Frees the session's isolates: it ended, pauses, waits or was passivated. Never throws. */
+  endSession(tenantId: string, sessionId: string): void
+}
+
+/**
+ * A tool call that did not give a result. Codes: those below, and the sandbox's (`SANDBOX_*`, `RESULT_TOO_LARGE`,
+ * `CAPABILITY_DENIED`, `SKILL_ERROR`). Not an HTTP error: it becomes the step's error.
+ */
+export class ToolError extends Error {
+  readonly code: string
+  readonly retryable: boolean
+  readonly details: Record<string, unknown> | undefined
+
+  constructor(
+    code: string,
+    message: string,
+    options: { retryable?: boolean; details?: Record<string, unknown>; cause?: unknown } = {}
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'ToolError'
+    this.code = code
+    this.retryable = options.retryable ?? false
+    this.details = options.details
+  }
+}
+
+const at = (index: number, detail: string, more: Record<string, unknown> = {}) => ({
+  message: detail,
+  details: { index, ...more, errors: [{ pointer: `/skills/${index}`, detail }] }
+})
+
+export const SkillRefInvalid = defineError('SKILLS_REF_INVALID', 400, (ref: string, index = 0) =>
+  at(index, `"${ref.slice(0, 200)}" is not a skill reference such as @scope/name@^1`, { ref: ref.slice(0, 200) })
+)
+export const SkillNotInstalled = defineError('SKILLS_NOT_INSTALLED', 422, (ref: string, index: number) =>
+  at(index, `no installed skill matches ${ref}: install it with POST /v1/skills`, { ref })
+)
+export const SkillAliasConflict = defineError('SKILLS_ALIAS_CONFLICT', 422, (alias: string, index: number) =>
+  at(index, `two skills of this session are called ${alias}: give one an alias with "as"`, { alias })
+)
+export const SkillCapabilityUnavailable = defineError(
+  'SKILLS_CAPABILITY_UNAVAILABLE',
+  422,
+  (name: string, capabilities: string[], index: number) =>
+    at(index, `${name} needs ${capabilities.join(', ')}, which this server does not offer to skills`, { capabilities })
+)
