@@ -1,0 +1,153 @@
+import type { Bus } from '#core/bus/index.ts'
+import type { Clock } from '#core/clock.ts'
+import type { Db, Tx } from '#core/db/index.ts'
+import type { PendingEvent } from '#core/events.ts'
+import type { Log } from '#core/log.ts'
+import type { MachineKind } from './kind.ts'
+import { type Commit, commitAll } from './store.ts'
+
+/** Writes a room's own rows in the commit of its actors. Runs after the fence: every entry given is ours. */
+export type Write = (tx: Tx, entries: readonly WriteEntry[]) => Promise<void>
+
+export interface WriteEntry {
+  readonly ref: { readonly tenantId: string; readonly id: string }
+  readonly state: string
+  readonly context: object
+  readonly rows: readonly unknown[]
+}
+
+export interface Entry {
+  readonly commit: Commit
+  readonly events: readonly PendingEvent[]
+  readonly rows: readonly unknown[]
+}
+
+interface Waiting extends Entry {
+  readonly done: (ours: boolean) => void
+}
+
+/** One transaction carries at most this many commits of a tenant. */
+const BATCH = 64
+/** While the database is away, outcomes are kept in memory this long; the fence decides whether they still count. */
+const PARK_MS = 60_000
+const RETRY_MS = 250
+
+/**
+ * Commits what activations of one tenant have ready together in one transaction. At most `lanes` transactions run at
+ * once; while all are busy the outcomes of every tenant gather, so the batches grow with the load and idle ones wait
+ * for nothing.
+ */
+export class Committer {
+  private readonly waiting = new Map<string, Waiting[]>()
+  private running = 0
+  private readonly busy = new Set<string>()
+  private readonly options: CommitterOptions
+
+  constructor(options: CommitterOptions) {
+    this.options = options
+  }
+
+  /** @returns false when another epoch owns the actor now: nothing was written, the activation must end */
+  commit(entry: Entry): Promise<boolean> {
+    return new Promise((resolve) => {
+      const { tenantId } = entry.commit.ref
+      const queue = this.waiting.get(tenantId)
+      if (queue) queue.push({ ...entry, done: resolve })
+      else this.waiting.set(tenantId, [{ ...entry, done: resolve }])
+      this.pump()
+    })
+  }
+
+  private pump(): void {
+    for (const tenantId of this.waiting.keys()) {
+      if (this.running >= this.options.lanes) return
+      if (this.busy.has(tenantId)) continue // its next batch gathers behind the running one
+      const queue = this.waiting.get(tenantId) ?? []
+      const batch = queue.splice(0, BATCH)
+      this.waiting.delete(tenantId)
+      if (queue.length > 0) this.waiting.set(tenantId, queue) // back to the end of the line
+      this.running += 1
+      this.busy.add(tenantId)
+      void this.flush(tenantId, batch).finally(() => {
+        this.running -= 1
+        this.busy.delete(tenantId)
+        this.pump()
+      })
+    }
+  }
+
+  private async flush(tenantId: string, batch: Waiting[]): Promise<void> {
+    const { clock, log, kind } = this.options
+    const giveUp = clock.monotonic() + PARK_MS
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        const ours = await this.write(tenantId, batch, attempt > 1)
+        for (const waiting of batch) waiting.done(ours.has(waiting.commit.ref.id))
+        return
+      } catch (error) {
+        if (batch.length > 1 && !isOutage(error)) return await this.flushEach(tenantId, batch) // one of them is at fault
+        if (!isOutage(error) || clock.monotonic() > giveUp) {
+          log.error({ err: error, kind: kind.kind, actors: batch.length }, 'outcome not committed; the lease decides')
+          for (const waiting of batch) waiting.done(false)
+          return
+        }
+        await clock.sleep(RETRY_MS)
+      }
+    }
+  }
+
+  private async flushEach(tenantId: string, batch: Waiting[]): Promise<void> {
+    for (const waiting of batch) await this.flush(tenantId, [waiting])
+  }
+
+  private async write(tenantId: string, batch: Waiting[], repeated: boolean): Promise<Set<string>> {
+    const { db, bus, kind, hostId, write } = this.options
+    return await db.tenant(tenantId, async (tx) => {
+      const commits = batch.map((waiting) => waiting.commit)
+      const ours = await commitAll(tx, kind, hostId, commits)
+      // A connection lost during COMMIT leaves it open whether the first try was written: then the row is one version on.
+      const written = repeated && ours.size < batch.length ? await this.alreadyWritten(tx, commits, ours) : []
+      const fenced = batch.filter((waiting) => ours.has(waiting.commit.ref.id))
+      const events = fenced.flatMap((waiting) => [...waiting.events])
+      const rows = fenced.filter((waiting) => waiting.rows.length > 0)
+      await Promise.all([
+        events.length > 0 ? bus.emitAll(tx, events) : undefined,
+        rows.length > 0 && write ? write(tx, rows.map(toWriteEntry)) : undefined
+      ])
+      return new Set([...ours, ...written])
+    })
+  }
+
+  private async alreadyWritten(tx: Tx, commits: Commit[], ours: Set<string>): Promise<string[]> {
+    const missing = commits.filter((commit) => !ours.has(commit.ref.id))
+    const expected = missing.map((commit) => ({ id: commit.ref.id, epoch: commit.epoch, version: commit.version + 1 }))
+    const rows = await tx<{ id: string }[]>`
+      select a.id from ${tx(this.options.kind.table)} a
+      join jsonb_to_recordset(${tx.json(expected)}) as e(id uuid, epoch int, version int)
+        on a.id = e.id and a.epoch = e.epoch and a.version = e.version
+      where a.tenant_id = (select core.tenant())`
+    return rows.map((row) => row.id)
+  }
+}
+
+export interface CommitterOptions {
+  readonly kind: MachineKind
+  readonly hostId: string
+  readonly db: Db
+  readonly bus: Bus
+  readonly clock: Clock
+  readonly log: Log
+  readonly lanes: number
+  readonly write?: Write
+}
+
+function toWriteEntry(waiting: Waiting): WriteEntry {
+  const { ref, state, context } = waiting.commit
+  return { ref, state, context, rows: waiting.rows }
+}
+
+// Class 08 (connection), 57P (shutdown), 53 (resources), 40 (deadlock, serialisation): the same commit may pass later.
+function isOutage(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  return /^(08|57P|53|40)/.test(code) || /^(CONNECTION|CONNECT_|ECONN|DB_)/.test(code)
+}
