@@ -1,0 +1,8 @@
+// The public face of core/db: other rooms import from here (`#core/db/index.ts`).
+export * from './errors.ts'
+export { isConnectionLoss } from './guard.ts'
+export { type MigrateOptions, migrate } from './migrate.ts'
+export type { MigrationRoom } from './migration-files.ts'
+export { type OpenDbOptions, openDb } from './pool.ts'
+export { type DerivedSecrets, deriveSecrets, loginUrl } from './secrets.ts'
+export type { Db, DbLog, ReservedConnection, TenantContext, Tx } from './types.ts'

@@ -1,0 +1,27 @@
+// The isolation rules of every table, read from the catalogue after each migration: what a review would overlook.
+import { readFile } from 'node:fs/promises'
+import type { Allowance } from './migration-files.ts'
+import type { Pool } from './types.ts'
+
+export interface Finding {
+  /** 'rls_off', 'no_tenant_policy', ...: the first column of lint.sql */
+  rule: string
+  /** 'schema.table', 'schema.index' or 'role': what the rule is about */
+  object: string
+}
+
+/**
+ * Everything that lets one tenant see or touch another's rows, except what `allowed` names with a reason.
+ * @see lint.sql for the rules
+ */
+export async function lint(sql: Pool, allowed: Allowance[]): Promise<Finding[]> {
+  const rules = await readFile(new URL('./lint.sql', import.meta.url), 'utf8')
+  const found = await sql.unsafe<{ rule: string; object: string }[]>(rules)
+  return found
+    .filter((finding) => !allowed.some((row) => row.rule === finding.rule && matches(row.object, finding.object)))
+    .map(({ rule, object }) => ({ rule, object }))
+}
+
+function matches(pattern: string, object: string): boolean {
+  return pattern.endsWith('*') ? object.startsWith(pattern.slice(0, -1)) : object === pattern
+}

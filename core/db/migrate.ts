@@ -1,0 +1,127 @@
+import postgres from 'postgres'
+import { type Clock, systemClock } from '#core/clock.ts'
+import type { Secret } from '#core/secret.ts'
+import { checkSecret, closeDatabase, ensureCore, ensureRoles, serverVersion } from './bootstrap.ts'
+import { DatabaseUnavailable, IsolationBroken, MigrationFailed, MigrationLogin, VersionUnsupported } from './errors.ts'
+import { isConnectionLoss } from './guard.ts'
+import { lint } from './lint.ts'
+import {
+  type MigrationFile,
+  type MigrationRoom,
+  pendingMigrations,
+  readAllowances,
+  readMigrations
+} from './migration-files.ts'
+import { type DerivedSecrets, deriveSecrets } from './secrets.ts'
+import { type DbLog, type Pool, silentLog } from './types.ts'
+
+export interface MigrateOptions {
+  /** a login that may create roles and schemas in this database; requests never use it */
+  url: string
+  /** in the order in which they are applied; core/db first */
+  rooms: MigrationRoom[]
+  secret: Secret
+  clock?: Clock
+  log?: DbLog
+}
+
+// Any constant will do; it is the same in every version, so that an old and a new server exclude each other.
+const migrationLock = '4711206420061'
+
+/**
+ * Brings the database to the state of this code: roles, grants, every room's new files (each in one transaction, as
+ * agentos_owner), then the isolation lint. Two servers that boot at once migrate once.
+ * @returns `applied`: 'room/file' of the files applied by this call, in order
+ * @throws VersionUnsupported, SecretMismatch, MigrationChanged, MigrationVanished, MigrationMisnamed, MigrationFailed,
+ *   MigrationLogin, IsolationBroken, DatabaseUnavailable: nothing of a failed file stays
+ */
+export async function migrate(options: MigrateOptions): Promise<{ applied: string[] }> {
+  const log = options.log ?? silentLog
+  const clock = options.clock ?? systemClock
+  const files = await Promise.all(options.rooms.map(readMigrations))
+  const allowed = (await Promise.all(options.rooms.map(readAllowances))).flat()
+  const sql: Pool = postgres(options.url, {
+    max: 1,
+    types: { bigint: postgres.BigInt },
+    connect_timeout: 10,
+    max_lifetime: null,
+    onnotice: (notice) => log.debug({ notice: notice.message }, 'notice of a migration'),
+    // Renaming "x" in a session's search_path must not decide which table a migration means.
+    connection: { application_name: 'agentos migrate', search_path: 'pg_catalog' }
+  })
+  try {
+    const version = await serverVersion(sql)
+    if (version < 150000) throw new VersionUnsupported(`${Math.floor(version / 10000)}.${version % 10000}`)
+    // A session lock: it goes with the connection, however this process ends.
+    await sql`select pg_advisory_lock(${migrationLock}::bigint)`
+    await bootstrap(sql, options.url, deriveSecrets(options.secret), clock, log)
+    const applied = await applyAll(sql, options.rooms, files, log)
+    const findings = await lint(sql, allowed)
+    if (findings.length > 0) throw new IsolationBroken(findings)
+    return { applied }
+  } catch (error) {
+    throw isConnectionLoss(error) ? new DatabaseUnavailable('the migration lost or got no connection', error) : error
+  } finally {
+    await sql.end({ timeout: 5 })
+  }
+}
+
+async function bootstrap(sql: Pool, url: string, secrets: DerivedSecrets, clock: Clock, log: DbLog) {
+  try {
+    await ensureRoles(sql, url, secrets, clock, log)
+    if (!(await closeDatabase(sql, clock))) {
+      log.warn(
+        {},
+        'this login does not own the database: its owner should run REVOKE ALL ON DATABASE ... FROM PUBLIC (CREATE, TEMPORARY)'
+      )
+    }
+    await ensureCore(sql)
+  } catch (error) {
+    if (!(error instanceof postgres.PostgresError) || isConnectionLoss(error)) throw error
+    throw new MigrationLogin(error.message, error)
+  }
+  await checkSecret(sql, secrets)
+}
+
+async function applyAll(sql: Pool, rooms: MigrationRoom[], files: MigrationFile[][], log: DbLog): Promise<string[]> {
+  const record = await sql.begin(async (tx) => {
+    await tx.unsafe('set local role agentos_owner')
+    return tx<{ room: string; file: string; checksum: string }[]>`select room, file, checksum from core.migration`
+  })
+  // All rooms are checked before the first file runs: a refused boot has changed nothing.
+  const pending = rooms.flatMap(({ name }, i) => {
+    const mine = record.filter((row) => row.room === name).map((row) => [row.file, row.checksum] as const)
+    return pendingMigrations(name, files[i] ?? [], new Map(mine))
+  })
+  const [may] = await sql<{ creates: boolean }[]>`
+    select has_database_privilege('agentos_owner', current_database(), 'create') as creates`
+  const applied: string[] = []
+  for (const file of pending) {
+    const name = `${file.room}/${file.file}`
+    await applyFile(sql, file, may?.creates ?? false).catch((error) => {
+      throw isConnectionLoss(error) ? error : new MigrationFailed(name, error)
+    })
+    applied.push(name)
+    log.info({ migration: name }, 'migration applied')
+  }
+  return applied
+}
+
+const createSchema = /^create schema (?:if not exists )?([a-z_][a-z0-9_]*);/gim
+
+async function applyFile(sql: Pool, file: MigrationFile, ownerCreates: boolean): Promise<void> {
+  await sql.begin(async (tx) => {
+    let text = file.text
+    if (!ownerCreates) {
+      // A login that may create schemas and may not pass that on (it does not own the database) creates them itself.
+      for (const [, schema] of text.matchAll(createSchema)) {
+        await tx.unsafe(`create schema ${schema} authorization agentos_owner`)
+      }
+      text = text.replace(createSchema, '')
+    }
+    await tx.unsafe('set local role agentos_owner')
+    await tx.unsafe(text)
+    await tx.unsafe('set local role agentos_owner') // the file may have reset it
+    await tx`insert into core.migration (room, file, checksum) values (${file.room}, ${file.file}, ${file.checksum})`
+  })
+}

@@ -1,0 +1,149 @@
+import postgres from 'postgres'
+import { type Clock, systemClock } from '#core/clock.ts'
+import { DatabaseUnavailable, IsolationBroken, TenantInvalid } from './errors.ts'
+import { createGate } from './gate.ts'
+import { createFate, guardQueries, mapError } from './guard.ts'
+import { afterCommit, transaction } from './transaction.ts'
+import {
+  type Db,
+  type DbLog,
+  type Pool,
+  type ReservedConnection,
+  silentLog,
+  type TenantContext,
+  type Tx
+} from './types.ts'
+
+export interface OpenDbOptions {
+  /** login of agentos_app */
+  appUrl: string
+  /** login of agentos_system */
+  systemUrl: string
+  /** connections, default 16 */
+  appPool?: number
+  /** connections, default 6 */
+  systemPool?: number
+  /** default 30 s; a single statement never runs longer */
+  statementTimeoutMs?: number
+  /** default 10 s: waiting for one row or table lock */
+  lockTimeoutMs?: number
+  /** default 30 s: a transaction in which nothing happens is ended by the server */
+  idleInTransactionTimeoutMs?: number
+  /** default 5 s: waiting for a free connection */
+  acquireTimeoutMs?: number
+  /** default 2 s */
+  connectTimeoutMs?: number
+  clock?: Clock
+  log?: DbLog
+}
+
+const pingTimeoutMs = 2000
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+
+/**
+ * Opens the two pools and proves that both logins are bound by row level security.
+ * @throws DatabaseUnavailable, IsolationBroken (a login is superuser or has BYPASSRLS)
+ */
+export async function openDb(options: OpenDbOptions): Promise<Db> {
+  const log = options.log ?? silentLog
+  const clock = options.clock ?? systemClock
+  const waitMs = options.acquireTimeoutMs ?? 5000
+  const appPlaces = options.appPool ?? 16
+  const systemPlaces = options.systemPool ?? 6
+  const app = connect(options.appUrl, appPlaces, 'agentos app', options)
+  const system = connect(options.systemUrl, systemPlaces, 'agentos system', options)
+  // Up to 64 waiters per connection: at 5 ms a transaction that is 0.3 s of queue.
+  const appGate = createGate({ places: appPlaces, waiting: appPlaces * 64, waitMs, clock })
+  const systemGate = createGate({ places: systemPlaces, waiting: systemPlaces * 64, waitMs, clock })
+  const reserved = new Set<Pool>()
+  const hookFailed = (error: unknown) => log.error({ err: error }, 'a hook after commit failed')
+
+  const db: Db = {
+    async tenant(context, work) {
+      const given: TenantContext = typeof context === 'string' ? { tenantId: context } : context
+      const tenantId = given.tenantId.toLowerCase()
+      if (!uuid.test(tenantId)) throw new TenantInvalid(given.tenantId)
+      const userId = given.userId ?? ''
+      const claims = JSON.stringify({ ...given.claims, tenant_id: tenantId, ...(userId ? { sub: userId } : {}) })
+      const enter = (tx: Tx) => {
+        tx`select set_config('agentos.tenant', ${tenantId}, true), set_config('agentos.user', ${userId}, true),
+                  set_config('request.jwt.claims', ${claims}, true)`
+          .execute()
+          .catch(() => {}) // thrown by the transaction itself
+      }
+      return transaction(app, appGate, enter, work, hookFailed)
+    },
+    system: (work) => transaction(system, systemGate, undefined, work, hookFailed),
+    afterCommit,
+    async reserveSystem() {
+      const single = connect(options.systemUrl, 1, 'agentos system reserved', options, () => fate.lose(undefined))
+      const fate = createFate()
+      reserved.add(single)
+      const close = async () => {
+        fate.ended = true
+        reserved.delete(single)
+        await single.end({ timeout: 1 }).catch(() => {})
+      }
+      try {
+        const connection = await Promise.race([single.reserve(), fate.whenLost])
+        const release = () => {
+          if (!fate.ended) void close()
+        }
+        return Object.assign(guardQueries(connection, fate), { release }) as ReservedConnection
+      } catch (error) {
+        await close()
+        throw mapError(error)
+      }
+    },
+    async ping() {
+      const answer = Promise.all([app`select 1`, system`select 1`])
+      answer.catch(() => {})
+      const patience = new AbortController()
+      const silence = clock.sleep(pingTimeoutMs, patience.signal).then(() => {
+        throw new DatabaseUnavailable(`no answer within ${pingTimeoutMs} ms`)
+      })
+      silence.catch(() => {})
+      try {
+        await Promise.race([answer, silence])
+      } catch (error) {
+        throw mapError(error)
+      } finally {
+        patience.abort()
+      }
+    },
+    async close() {
+      await Promise.all([app, system, ...reserved].map((pool) => pool.end({ timeout: 5 })))
+    }
+  }
+  try {
+    await Promise.all([app, system].map(refuseBypass))
+  } catch (error) {
+    await db.close()
+    throw mapError(error)
+  }
+  return db
+}
+
+async function refuseBypass(pool: Pool): Promise<void> {
+  const rows = await pool<{ name: string }[]>`
+    select rolname as name from pg_catalog.pg_roles
+    where rolname in (current_user, session_user) and (rolsuper or rolbypassrls)`
+  if (rows.length > 0) throw new IsolationBroken(rows.map((row) => ({ rule: 'role_bypass', object: row.name })))
+}
+
+function connect(url: string, max: number, name: string, options: OpenDbOptions, onclose?: () => void): Pool {
+  return postgres(url, {
+    max,
+    types: { bigint: postgres.BigInt },
+    connect_timeout: (options.connectTimeoutMs ?? 2000) / 1000,
+    onnotice: () => {},
+    // The one reserved connection holds session locks: it must not be replaced after its 30 to 60 minutes.
+    ...(onclose ? { onclose, max_lifetime: null } : {}),
+    connection: {
+      application_name: name,
+      statement_timeout: options.statementTimeoutMs ?? 30_000,
+      lock_timeout: options.lockTimeoutMs ?? 10_000,
+      idle_in_transaction_session_timeout: options.idleInTransactionTimeoutMs ?? 30_000
+    }
+  })
+}

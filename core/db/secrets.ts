@@ -1,0 +1,35 @@
+import { hkdfSync } from 'node:crypto'
+import { Secret } from '#core/secret.ts'
+
+export interface DerivedSecrets {
+  appPassword: Secret
+  systemPassword: Secret
+  apiKeyPepper: Secret
+  tenantHmacKey: Secret
+  /** base64url of 32 bytes: the first key encryption key of the vault */
+  kek: Secret
+  /** Says whether a database was made with this secret, without telling the secret. */
+  check: string
+}
+
+/** Everything that is derived from AGENTOS_SECRET (HKDF-SHA-256, one label each), base64url of 32 bytes. */
+export function deriveSecrets(secret: Secret): DerivedSecrets {
+  const derive = (label: string) =>
+    Buffer.from(hkdfSync('sha256', secret.reveal(), 'agentos', `agentos/${label}`, 32)).toString('base64url')
+  return {
+    appPassword: new Secret(derive('database-app')),
+    systemPassword: new Secret(derive('database-system')),
+    apiKeyPepper: new Secret(derive('api-key-pepper')),
+    tenantHmacKey: new Secret(derive('tenant-hmac')),
+    kek: new Secret(derive('kek-1')),
+    check: derive('installation-check')
+  }
+}
+
+/** The admin URL with the login of agentos_app or agentos_system in its place. */
+export function loginUrl(adminUrl: string, user: 'agentos_app' | 'agentos_system', password: Secret): string {
+  const url = new URL(adminUrl)
+  url.username = user
+  url.password = encodeURIComponent(password.reveal())
+  return url.href
+}
