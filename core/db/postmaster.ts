@@ -1,0 +1,37 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+/** What a server says about itself in postmaster.pid. */
+export interface Postmaster {
+  pid: number
+  port: number
+  /** Line 8: it accepts connections. */
+  ready: boolean
+}
+
+/** undefined when there is no file, or its server is not running (any more). */
+export async function readPostmaster(data: string): Promise<Postmaster | undefined> {
+  const text = await readFile(join(data, 'postmaster.pid'), 'utf8').catch(() => '')
+  const lines = text.split('\n')
+  const pid = Number(lines[0])
+  if (!Number.isInteger(pid) || pid <= 0 || !(await isPostgres(pid))) return undefined
+  return { pid, port: Number(lines[3]), ready: lines[7]?.trim() === 'ready' }
+}
+
+/** Whether a process with this id is there. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
+}
+
+// After a reboot the id in a stale file may be any process's. Where there is no /proc, an id that lives must do.
+async function isPostgres(pid: number): Promise<boolean> {
+  if (!isAlive(pid)) return false
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => undefined)
+  if (status === undefined) return process.platform !== 'linux'
+  return /^Name:\s+postgres$/m.test(status) && !/^State:\s+[ZX]/m.test(status)
+}
