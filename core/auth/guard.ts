@@ -1,0 +1,37 @@
+import type { FastifyRequest } from 'fastify'
+import type { Identity } from '#core/auth/auth.ts'
+import { must } from '#core/must.ts'
+import type { App } from '#core/plugin.ts'
+
+const identities = new WeakMap<FastifyRequest, Identity>()
+
+/**
+ * Before a body is read: who asks, and may they. A route without a permission does not get through here either, should
+ * the boot's check ever miss one.
+ */
+export function guardRoutes(app: App): void {
+  app.decorateRequest('auth', {
+    getter() {
+      return must(identities.get(this), 'the identity of a request (the route is public)')
+    }
+  })
+  app.decorateRequest('tenant', function (this: FastifyRequest, work) {
+    const { tenantId, userId } = this.auth
+    return app.db.tenant(userId === undefined ? { tenantId } : { tenantId, userId }, work)
+  })
+  app.addHook('onRequest', async (request) => {
+    // Unknown routes are 404 for everybody.
+    if (request.is404) return
+    const permission = must(request.routeOptions.config.permission, `the permission of ${request.routeOptions.url}`)
+    if (permission === 'public') return
+    const tenant = request.headers['agentos-tenant']
+    const identity = await app.auth.authenticate(bearer(request), typeof tenant === 'string' ? tenant : undefined)
+    if (permission !== 'authenticated') app.auth.require(identity, permission)
+    identities.set(request, identity)
+  })
+}
+
+// Only this header: what stands in a URL ends in logs and histories.
+function bearer(request: FastifyRequest): string | undefined {
+  return /^Bearer +([^\s]+) *$/i.exec(request.headers.authorization ?? '')?.[1]
+}
