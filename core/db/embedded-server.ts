@@ -94,8 +94,12 @@ export async function startServer(options: {
   child.unref()
   let gone: string | undefined
   const exited = new Promise<void>((resolve) => {
-    child.once('exit', (code, signal) => resolve(void (gone = `it ended with ${signal ?? code}`)))
-    child.once('error', (error) => resolve(void (gone = error.message)))
+    const end = (how: string) => {
+      gone = how
+      resolve()
+    }
+    child.once('exit', (code, signal) => end(`it ended with ${signal ?? code}`))
+    child.once('error', (error) => end(error.message))
   })
   const deadline = clock.monotonic() + 30_000 // recovery after a crash may take its time
   for (;;) {

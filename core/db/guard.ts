@@ -42,6 +42,23 @@ export function mapError(error: unknown): unknown {
   return isConnectionLoss(error) ? new DatabaseUnavailable('the connection failed or broke', error) : error
 }
 
+/**
+ * Runs `work` again (at most 5 times in all) where the server's farewell of an earlier connection came out of it:
+ * postgres.js keeps the error of a connection that was ended during a query and gives it to the first query after the
+ * reconnect, which was never sent.
+ * @param sent says whether anything of this work may have reached the server
+ */
+export async function retryStale<T>(work: () => Promise<T>, sent: () => boolean): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work()
+    } catch (error) {
+      const stale = error instanceof postgres.PostgresError && /^57P0[1-5]$/.test(error.code)
+      if (!stale || sent() || attempt === 5) throw error
+    }
+  }
+}
+
 interface Query {
   handler(query: Query): void
   reject(error: unknown): void

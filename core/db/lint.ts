@@ -1,7 +1,7 @@
 // The isolation rules of every table, read from the catalogue after each migration: what a review would overlook.
 import { readFile } from 'node:fs/promises'
 import type { Allowance } from './migration-files.ts'
-import type { Pool } from './types.ts'
+import type { Pool, Tx } from './types.ts'
 
 export interface Finding {
   /** 'rls_off', 'no_tenant_policy', ...: the first column of lint.sql */
@@ -14,7 +14,7 @@ export interface Finding {
  * Everything that lets one tenant see or touch another's rows, except what `allowed` names with a reason.
  * @see lint.sql for the rules
  */
-export async function lint(sql: Pool, allowed: Allowance[]): Promise<Finding[]> {
+export async function lint(sql: Pool | Tx, allowed: Allowance[]): Promise<Finding[]> {
   const rules = await readFile(new URL('./lint.sql', import.meta.url), 'utf8')
   const found = await sql.unsafe<{ rule: string; object: string }[]>(rules)
   return found

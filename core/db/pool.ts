@@ -2,7 +2,7 @@ import postgres from 'postgres'
 import { type Clock, systemClock } from '#core/clock.ts'
 import { DatabaseUnavailable, IsolationBroken, TenantInvalid } from './errors.ts'
 import { createGate } from './gate.ts'
-import { createFate, guardQueries, mapError } from './guard.ts'
+import { createFate, guardQueries, mapError, retryStale } from './guard.ts'
 import { afterCommit, transaction } from './transaction.ts'
 import {
   type Db,
@@ -56,6 +56,9 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
   const appGate = createGate({ places: appPlaces, waiting: appPlaces * 64, waitMs, clock })
   const systemGate = createGate({ places: systemPlaces, waiting: systemPlaces * 64, waitMs, clock })
   const reserved = new Set<Pool>()
+  const end = async (seconds: number) => {
+    await Promise.all([app, system, ...reserved].map((pool) => pool.end({ timeout: seconds })))
+  }
   const hookFailed = (error: unknown) => log.error({ err: error }, 'a hook after commit failed')
 
   const db: Db = {
@@ -96,7 +99,12 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
       }
     },
     async ping() {
-      const answer = Promise.all([app`select 1`, system`select 1`])
+      const ask = (pool: Pool) =>
+        retryStale(
+          async () => pool`select 1`,
+          () => false
+        )
+      const answer = Promise.all([ask(app), ask(system)])
       answer.catch(() => {})
       const patience = new AbortController()
       const silence = clock.sleep(pingTimeoutMs, patience.signal).then(() => {
@@ -111,14 +119,12 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
         patience.abort()
       }
     },
-    async close() {
-      await Promise.all([app, system, ...reserved].map((pool) => pool.end({ timeout: 5 })))
-    }
+    close: () => end(5)
   }
   try {
     await Promise.all([app, system].map(refuseBypass))
   } catch (error) {
-    await db.close()
+    await end(0)
     throw mapError(error)
   }
   return db
@@ -136,6 +142,8 @@ function connect(url: string, max: number, name: string, options: OpenDbOptions,
     max,
     types: { bigint: postgres.BigInt },
     connect_timeout: (options.connectTimeoutMs ?? 2000) / 1000,
+    // The default waits up to 20 s before it connects again, and requests wait with it.
+    backoff: () => 0.1,
     onnotice: () => {},
     // The one reserved connection holds session locks: it must not be replaced after its 30 to 60 minutes.
     ...(onclose ? { onclose, max_lifetime: null } : {}),

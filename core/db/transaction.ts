@@ -1,5 +1,5 @@
 import type { Gate } from './gate.ts'
-import { createFate, type Fate, guardQueries, mapError, whileConnected } from './guard.ts'
+import { createFate, type Fate, guardQueries, mapError, retryStale, whileConnected } from './guard.ts'
 import type { Pool, Tx } from './types.ts'
 
 type Hook = () => void
@@ -30,17 +30,21 @@ export async function transaction<T>(
   const after: Hook[] = []
   let result: T
   try {
-    const run = pool.begin((raw) => {
-      const tx = guard(raw, fate, after)
-      return whileConnected(fate, async () => {
-        try {
-          prepare?.(tx)
-          return { value: await work(tx) } // boxed: begin() would await the members of an array
-        } finally {
-          fate.ended = true
-        }
+    let begun = false
+    const begin = () =>
+      pool.begin((raw) => {
+        begun = true
+        const tx = guard(raw, fate, after)
+        return whileConnected(fate, async () => {
+          try {
+            prepare?.(tx)
+            return { value: await work(tx) } // boxed: begin() would await the members of an array
+          } finally {
+            fate.ended = true
+          }
+        })
       })
-    })
+    const run = retryStale(begin, () => begun)
     run.catch(fate.lose) // also for what runs on in work(): its next query is refused
     result = (await Promise.race([run, fate.whenLost])).value
   } catch (error) {
