@@ -1,0 +1,248 @@
+// The one Piscina thread of a cell: every isolate of the cell is driven from here. isolated-vm runs guest code in threads
+// of its own, so this event loop stays free to watch budgets, whatever a guest does.
+import { MessagePort } from 'node:worker_threads'
+import { encodeFrame, type Frame, FrameDecoder, Kind, MAX_TEXT, MAX_TO_CELL } from '../wire/frames.ts'
+import type { CallHead, Failure, LoadHead, Outcome } from '../wire/messages.ts'
+import { authorStack } from './author-stack.ts'
+import { Guest, type GuestSkill, LoadError } from './guest.ts'
+
+/** The first task is the port for everything that must not wait behind a task; each later one a batch of frames. */
+export type ThreadTask = MessagePort | Uint8Array
+
+interface Call {
+  id: number
+  head: CallHead
+  guest: Guest | undefined
+  startedAt: number
+  hostCalls: number
+  done: boolean
+  settled: () => void
+  /** Set when a budget ended the call; what its isolate says afterwards is noise. */
+  verdict: Failure | undefined
+}
+
+const WATCH_MS = 10
+const STUCK_MS = 200 // below the supervisor's grace of 250 ms, so that the exact verdict arrives first
+const MAX_IDLE_GUESTS = 48
+
+const skills = new Map<string, GuestSkill>()
+const calls = new Map<number, Call>()
+const cancelled = new Set<number>()
+// Idle isolates, least recently used first. A second call of a session at the same time gets an isolate of its own:
+// a kill ends one call only, CPU is counted exactly, and random numbers do not depend on interleaving.
+const idle: { key: string; sessionId: string; guest: Guest }[] = []
+
+let output: MessagePort | undefined
+let unsent: Buffer[] = []
+let watch: NodeJS.Timeout | undefined
+
+function send(kind: number, id: number, head: unknown, tail = ''): void {
+  if (unsent.push(encodeFrame(kind, id, head, tail)) === 1) setImmediate(flush)
+}
+
+function flush(): void {
+  // A fresh, exactly sized ArrayBuffer: a pooled one would be cloned whole.
+  const bytes = new Uint8Array(unsent.reduce((sum, frame) => sum + frame.length, 0))
+  let at = 0
+  for (const frame of unsent) {
+    bytes.set(frame, at)
+    at += frame.length
+  }
+  unsent = []
+  output?.postMessage(bytes, [bytes.buffer])
+}
+
+/** Piscina's entry. A batch ends with the last of its calls. */
+export default async function run(task: ThreadTask): Promise<void> {
+  if (task instanceof MessagePort) {
+    output = task
+    output.on('message', (bytes: Uint8Array) => control(bytes))
+    return
+  }
+  const running: Promise<void>[] = []
+  each(task, (frame) => {
+    const head = frame.head.length > 0 ? JSON.parse(frame.head.toString()) : undefined
+    if (frame.kind === Kind.load) {
+      const { digest, entry } = head as LoadHead
+      skills.set(digest, { digest, entry, files: new Map(Object.entries(JSON.parse(frame.tail.toString()))) })
+    } else if (frame.kind === Kind.endSession) endSession(String(head.sessionId))
+    else if (frame.kind === Kind.call) running.push(start(frame.id, head as CallHead, frame.tail.toString()))
+  })
+  await Promise.all(running)
+}
+
+/** Frames that must not wait behind a task: results of host calls, cancellations. */
+function control(bytes: Uint8Array): void {
+  each(bytes, (frame) => {
+    const call = calls.get(frame.id)
+    if (frame.kind === Kind.cancel) {
+      if (call) end(call, { code: 'SANDBOX_CANCELLED', message: 'cancelled' })
+      else cancelled.add(frame.id)
+    } else if (frame.kind === Kind.hostResult && call?.guest && !call.verdict) {
+      const { n, ok } = JSON.parse(frame.head.toString()) as { n: number; ok: boolean }
+      call.guest.deliver(n, ok, frame.tail.toString()).catch((error: unknown) => {
+        if (!call.done) end(call, classify(call, error))
+      })
+    }
+  })
+}
+
+function each(bytes: Uint8Array, take: (frame: Frame) => void): void {
+  new FrameDecoder(MAX_TO_CELL).push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), take)
+}
+
+function start(id: number, head: CallHead, input: string): Promise<void> {
+  return new Promise((settled) => {
+    const call: Call = {
+      id,
+      head,
+      guest: undefined,
+      startedAt: performance.now(),
+      hostCalls: 0,
+      done: false,
+      settled,
+      verdict: undefined
+    }
+    calls.set(id, call)
+    watch ??= setInterval(check, WATCH_MS)
+    if (cancelled.delete(id)) fail(call, { code: 'SANDBOX_CANCELLED', message: 'cancelled' })
+    else execute(call, input).catch((error: unknown) => fail(call, classify(call, error)))
+  })
+}
+
+async function execute(call: Call, input: string): Promise<void> {
+  const { head } = call
+  const key = guestKey(head)
+  const at = idle.findLastIndex((entry) => entry.key === key)
+  let guest = at < 0 ? undefined : idle.splice(at, 1)[0]?.guest
+  if (!guest) {
+    const skill = skills.get(head.digest)
+    if (!skill) throw new LoadError('the skill was not sent to this cell')
+    guest = new Guest(skill, head.memoryMb)
+  }
+  call.guest = guest
+  guest.take({
+    log: (level, message) => send(Kind.log, call.id, { level }, message),
+    hostCall: (n, name, args) => {
+      call.hostCalls++
+      send(Kind.hostCall, call.id, { n, name }, args)
+    },
+    catastrophe: () =>
+      fail(call, { code: 'SANDBOX_MEMORY', message: 'the skill ran out of memory', limit: 'memoryMb', stuck: true })
+  })
+  await guest.load()
+  const answer = await guest.invoke(head.export, input, {
+    time: head.time,
+    seed: head.seed,
+    hostCalls: head.hostCalls,
+    session: head.session,
+    capabilities: head.capabilities.map((name) => {
+      const [group, member] = name.split('.')
+      return member === undefined ? { name } : { name, group, member }
+    })
+  })
+  conclude(call, answer)
+}
+
+function conclude(call: Call, answer: string): void {
+  const failure = call.verdict ?? readFailure(answer)
+  if (failure) fail(call, failure)
+  else if (!over(call, cpuMs(call))) finish(call, () => send(Kind.result, call.id, outcome(call), answer.slice(1)))
+}
+
+/** Reads the trampoline's string; undefined when it is a result. */
+function readFailure(answer: string): Failure | undefined {
+  const text = answer.slice(1)
+  switch (answer[0]) {
+    case 'V':
+      if (Buffer.byteLength(text) <= MAX_TEXT) return undefined
+      return { code: 'RESULT_TOO_LARGE', message: 'the result is larger than 1 MiB' }
+    case 'Z':
+      return { code: 'RESULT_TOO_LARGE', message: text }
+    case 'I':
+      return { code: 'SKILL_RESULT_INVALID', message: text }
+    case 'L':
+      return { code: 'SKILL_LOAD_FAILED', message: text }
+    default: {
+      const found = JSON.parse(text) as { name: string; message: string; stack: string }
+      const code = answer[0] === 'H' ? 'SANDBOX_HOST_CALLS' : 'SKILL_ERROR'
+      return { code, name: found.name, message: found.message, stack: authorStack(found.stack) }
+    }
+  }
+}
+
+function classify(call: Call, error: unknown): Failure {
+  if (call.verdict) return call.verdict
+  if (error instanceof LoadError) return { code: 'SKILL_LOAD_FAILED', message: error.message }
+  // We disposed nothing, so the memory limit did.
+  if (call.guest?.disposed) return { code: 'SANDBOX_MEMORY', message: 'the skill ran out of memory', limit: 'memoryMb' }
+  // What remains is the guest's own: an error at the top level of a module, or a rejection that nobody handled.
+  const found = error instanceof Error ? error : new Error(String(error))
+  return {
+    code: call.guest?.loaded ? 'SKILL_ERROR' : 'SKILL_LOAD_FAILED',
+    name: String(found.name).slice(0, 200),
+    message: String(found.message).slice(0, 16_384),
+    stack: authorStack(String(found.stack))
+  }
+}
+
+/** Ends a running call from outside: dispose first; when its isolate does not let go, the supervisor is told to kill. */
+function end(call: Call, verdict: Failure): void {
+  if (call.done || call.verdict) return
+  call.verdict = verdict
+  call.guest?.dispose()
+  setTimeout(() => fail(call, { ...verdict, stuck: true }), STUCK_MS)
+}
+
+function over(call: Call, cpu: number): boolean {
+  const { cpuMs: maxCpu, wallMs: maxWall } = call.head
+  if (cpu > maxCpu)
+    end(call, { code: 'SANDBOX_TIMEOUT', message: `more than ${maxCpu} ms of CPU time`, limit: 'cpuMs' })
+  else if (performance.now() - call.startedAt > maxWall)
+    end(call, { code: 'SANDBOX_TIMEOUT', message: `more than ${maxWall} ms`, limit: 'wallMs' })
+  else return false
+  return true
+}
+
+function check(): void {
+  for (const call of calls.values()) if (!call.done && !call.verdict) over(call, cpuMs(call))
+}
+
+function cpuMs(call: Call): number {
+  return call.guest?.cpuMs() ?? 0
+}
+
+function outcome(call: Call): Outcome {
+  return { cpuMs: Math.round(cpuMs(call) * 1000) / 1000, isolate: call.guest?.id ?? 0, hostCalls: call.hostCalls }
+}
+
+function fail(call: Call, failure: Failure): void {
+  finish(call, () => send(Kind.error, call.id, { ...outcome(call), ...failure }))
+}
+
+function finish(call: Call, report: () => void): void {
+  if (call.done) return
+  call.done = true
+  report()
+  calls.delete(call.id)
+  call.settled()
+  if (calls.size === 0) {
+    clearInterval(watch)
+    watch = undefined
+  }
+  const guest = call.guest
+  if (!guest) return
+  // Host calls that nobody awaited would go on in the next call; an isolate that never loaded is of no use.
+  if (guest.leave() > 0 || !guest.loaded || call.verdict) guest.dispose()
+  if (guest.disposed) return
+  idle.push({ key: guestKey(call.head), sessionId: call.head.sessionId, guest })
+  if (idle.length > MAX_IDLE_GUESTS) idle.shift()?.guest.dispose()
+}
+
+function endSession(sessionId: string): void {
+  for (let i = idle.length - 1; i >= 0; i--) if (idle[i]?.sessionId === sessionId) idle.splice(i, 1)[0]?.guest.dispose()
+}
+
+function guestKey(head: CallHead): string {
+  return JSON.stringify([head.sessionId, head.digest, head.memoryMb])
+}

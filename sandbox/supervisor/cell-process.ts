@@ -1,0 +1,309 @@
+// One cell as the supervisor sees it: a process that may be hostile as a whole. Nothing it sends is trusted.
+import type { ChildProcess } from 'node:child_process'
+import type { Duplex } from 'node:stream'
+import { SandboxError } from '../errors.ts'
+import type { SandboxClock } from '../types.ts'
+import { encodeFrame, type Frame, FrameDecoder, Kind, MAX_FROM_CELL } from '../wire/frames.ts'
+import type { LoadHead } from '../wire/messages.ts'
+import { refuseJson } from './check-json.ts'
+import { answerHostCall } from './host-call.ts'
+import { cancelled, type Job } from './job.ts'
+import type { CellKind } from './launch.ts'
+import { innermost, rssMb } from './proc.ts'
+import { type Answer, readAnswer, readLog } from './read.ts'
+
+const START_MS = 10_000
+const MAX_LOG_LINES = 1100 // the guest stops at 1000; more comes only from a cell that was taken over
+const MAX_LOG_BYTES = 512 * 1024
+const MAX_FLYING = 64
+const MAX_STRAYS = 1000
+const MAX_UNREAD_BYTES = 96 * 1024 * 1024
+const MAX_STDERR_BYTES = 1024 * 1024
+const REAP_MS = 1000
+
+export interface CellOwner {
+  clock: SandboxClock
+  graceMs: number
+  memoryMb: number
+  nextJobId(): number
+  nextGeneration(): number
+  ready(cell: CellProcess): void
+  /** A call left the cell: there may be room. */
+  freed(cell: CellProcess): void
+  /** The process is gone; these jobs are still unsettled. `blame` is the one that caused it, if known. */
+  gone(cell: CellProcess, jobs: Job[], why: Death): void
+}
+
+export interface Death {
+  reason: string
+  /** The supervisor killed it on purpose. */
+  killed: boolean
+  blame: Job | undefined
+  code: 'SANDBOX_KILLED' | 'SANDBOX_MEMORY'
+  signal: string | null
+  stderr: string
+}
+
+export class CellProcess {
+  readonly kind: CellKind
+  readonly jobs = new Map<number, Job>()
+  readonly sessions = new Set<string>()
+  readonly exited: Promise<void>
+  tenantId: string | null = null
+  alone = false
+  runs = 0
+  rss = 0
+  idleSince: number
+  state: 'starting' | 'ready' | 'retiring' | 'dead' = 'starting'
+  readonly #owner: CellOwner
+  readonly #child: ChildProcess
+  readonly #socket: Duplex
+  readonly #decoder = new FrameDecoder(MAX_FROM_CELL)
+  readonly #skills = new Set<string>()
+  readonly #generations = new Map<number, number>()
+  readonly #starting: { cancel(): void }
+  #pid: number
+  #strays = 0
+  #unsent: Buffer[] = []
+  #stderr = ''
+  #stderrBytes = 0
+  #death: Omit<Death, 'signal' | 'stderr'> | undefined
+
+  constructor(owner: CellOwner, kind: CellKind, child: ChildProcess) {
+    this.#owner = owner
+    this.kind = kind
+    this.#child = child
+    this.#pid = child.pid ?? 0
+    this.#socket = child.stdio[3] as Duplex
+    this.idleSince = owner.clock.monotonic()
+    this.#socket.on('data', (chunk: Buffer) => this.#read(chunk))
+    this.#socket.on('error', () => this.kill('crash'))
+    this.#socket.on('close', () => this.kill('crash'))
+    child.stderr?.on('data', (chunk: Buffer) => this.#complaint(chunk))
+    this.exited = new Promise((resolve) => {
+      // 'error' instead of 'exit': it could not be started at all.
+      child.once('error', (error) => {
+        this.#stderr += error.message
+        this.#dead(null, resolve)
+      })
+      child.once('exit', (_code, signal) => this.#dead(signal, resolve))
+    })
+    this.#starting = owner.clock.after(START_MS, () => this.kill('start'))
+    this.#hold(false)
+  }
+
+  get pid(): number {
+    return this.#pid
+  }
+
+  /** Blank until now; from here on this tenant's, for life. */
+  bind(tenantId: string): void {
+    if (this.tenantId !== null && this.tenantId !== tenantId) throw new Error('a cell has one tenant')
+    this.tenantId = tenantId
+  }
+
+  start(job: Job): void {
+    const { clock, graceMs, memoryMb } = this.#owner
+    const { call } = job
+    const id = this.#owner.nextJobId()
+    if (this.jobs.size === 0) this.#hold(true)
+    this.jobs.set(id, job)
+    this.sessions.add(call.sessionId)
+    this.runs++
+    job.attempts++
+    job.startedAt = clock.monotonic()
+    if (!this.#skills.has(call.skill.digest)) {
+      this.#skills.add(call.skill.digest)
+      const head: LoadHead = { digest: call.skill.digest, entry: call.skill.entry }
+      this.#send(Kind.load, 0, head, JSON.stringify(Object.fromEntries(call.skill.files)))
+    }
+    const memory = Math.min(Math.max(8, Math.ceil(call.limits.memoryMb)), memoryMb / 2)
+    this.#send(Kind.call, id, job.head(memory), call.input)
+    const stop = () => {
+      this.#send(Kind.cancel, id)
+      job.after(clock, graceMs, () => this.kill(job.timedOut ? 'wallMs' : 'cancel', job))
+    }
+    job.after(clock, call.limits.wallMs, () => {
+      job.timedOut = true
+      stop()
+    })
+    job.onAbort(() => {
+      job.reject(cancelled())
+      stop()
+    })
+  }
+
+  endSession(sessionId: string): void {
+    if (this.sessions.delete(sessionId)) this.#send(Kind.endSession, 0, { sessionId })
+  }
+
+  /** Reads the resident memory and kills the cell above the limit. */
+  poll(): void {
+    this.rss = rssMb(this.#pid) ?? this.rss
+    if (this.rss > this.#owner.memoryMb) this.kill('memory', undefined, 'SANDBOX_MEMORY')
+  }
+
+  /** SIGKILL: nothing inside can delay it. The jobs are handed back when the process is gone. */
+  kill(reason: string, blame?: Job, code: Death['code'] = 'SANDBOX_KILLED'): void {
+    if (this.#death || this.state === 'dead') return
+    this.#death = { reason, killed: reason !== 'crash', blame, code }
+    this.state = 'retiring'
+    this.#hold(true)
+    const outer = this.#child.pid
+    if (outer === undefined) return
+    // The innermost first: its wrapper then reaps it and exits, so no zombie is left to whoever is pid 1.
+    signal(innermost(outer))
+    this.#owner.clock.after(REAP_MS, () => {
+      if (this.state !== 'dead') signal(-outer)
+    })
+  }
+
+  #dead(killedBy: string | null, resolve: () => void): void {
+    if (this.state === 'dead') return
+    this.state = 'dead'
+    this.#starting.cancel()
+    this.#socket.destroy()
+    const jobs = [...this.jobs.values()]
+    this.jobs.clear()
+    for (const job of jobs) job.stopTimers()
+    const why = this.#death ?? { reason: 'crash', killed: false, blame: undefined, code: 'SANDBOX_KILLED' as const }
+    // The group, too: a wrapper that died alone must not leave its child behind.
+    if (this.#child.pid !== undefined) signal(-this.#child.pid)
+    this.#owner.gone(
+      this,
+      jobs.filter((job) => !job.settled),
+      { ...why, signal: killedBy, stderr: this.#stderr }
+    )
+    resolve()
+  }
+
+  // An idle cell must not keep the engine's process alive.
+  #hold(on: boolean): void {
+    const socket = this.#socket as Duplex & { ref?(): void; unref?(): void }
+    const stderr = this.#child.stderr as { ref?(): void; unref?(): void } | null
+    for (const part of [this.#child, socket]) {
+      if (on) part.ref?.()
+      else part.unref?.()
+    }
+    stderr?.unref?.()
+  }
+
+  #complaint(chunk: Buffer): void {
+    this.#stderrBytes += chunk.length
+    if (this.#stderr.length < 4096) this.#stderr += chunk.toString('latin1').slice(0, 4096)
+    if (this.#stderrBytes > MAX_STDERR_BYTES) this.kill('protocol')
+  }
+
+  #send(kind: number, id: number, head?: unknown, tail?: string): void {
+    if (this.state === 'dead' || this.#death) return
+    if (this.#socket.writableLength > MAX_UNREAD_BYTES) {
+      this.kill('unread')
+      return
+    }
+    // Everything of one tick leaves in one write.
+    if (this.#unsent.push(encodeFrame(kind, id, head, tail)) > 1) return
+    process.nextTick(() => {
+      const frames = this.#unsent
+      this.#unsent = []
+      if (!this.#socket.destroyed) this.#socket.write(frames.length === 1 ? frames[0] : Buffer.concat(frames))
+    })
+  }
+
+  #read(chunk: Buffer): void {
+    if (this.#death) return
+    try {
+      this.#decoder.push(chunk, (frame) => this.#take(frame))
+    } catch {
+      this.kill('protocol')
+    }
+  }
+
+  // Throws on anything malformed; #read then kills the cell.
+  #take(frame: Frame): void {
+    if (frame.kind === Kind.ready && this.state === 'starting') {
+      this.#starting.cancel()
+      this.#pid = innermost(this.#pid)
+      this.state = 'ready'
+      this.#owner.ready(this)
+      return
+    }
+    const job = this.jobs.get(frame.id)
+    if (!job) {
+      // Late words about a call that is over are normal, a flood of them is not.
+      if (++this.#strays > MAX_STRAYS) this.kill('protocol')
+      return
+    }
+    if (frame.kind === Kind.log) this.#log(job, frame)
+    else if (frame.kind === Kind.hostCall) this.#hostCall(job, frame)
+    else if (frame.kind === Kind.result || frame.kind === Kind.error) this.#answer(job, frame, readAnswer(frame))
+    else throw new Error('unknown frame')
+  }
+
+  #log(job: Job, frame: Frame): void {
+    job.logBytes += frame.tail.length
+    if (++job.logLines > MAX_LOG_LINES || job.logBytes > MAX_LOG_BYTES) this.kill('flood', job)
+    else if (!job.settled) job.call.onLog?.(readLog(frame))
+  }
+
+  #hostCall(job: Job, frame: Frame): void {
+    if (job.settled) return
+    if (++job.hostFlying > MAX_FLYING) {
+      this.kill('flood', job)
+      return
+    }
+    answerHostCall(job, frame).then(
+      ({ n, ok, text }) => {
+        job.hostFlying--
+        // The call may be over: its isolate must not hear of this any more.
+        if (this.jobs.get(frame.id) === job) this.#send(Kind.hostResult, frame.id, { n, ok }, text)
+      },
+      () => this.kill('protocol', job)
+    )
+  }
+
+  #answer(job: Job, frame: Frame, answer: Answer): void {
+    const { failure } = answer
+    if (failure?.stuck) {
+      const code = failure.code === 'SANDBOX_MEMORY' ? failure.code : 'SANDBOX_KILLED'
+      this.kill(failure.limit ?? 'stuck', job, code)
+      return
+    }
+    const wallMs = this.#owner.clock.monotonic() - job.startedAt
+    const known = this.#generations.get(answer.isolate)
+    const generation = known ?? this.#owner.nextGeneration()
+    if (known === undefined) this.#generations.set(answer.isolate, generation)
+    const details = { cpuMs: answer.cpuMs, wallMs, generation, hostCalls: job.hostCalls }
+    const invalid = failure ? undefined : refuseJson(answer.output)
+    if (failure) job.reject(toError(job, failure, details))
+    else if (invalid?.startsWith('nested'))
+      job.reject(new SandboxError('RESULT_TOO_LARGE', `the result is ${invalid}`, { details }))
+    else if (invalid) job.reject(new SandboxError('SKILL_RESULT_INVALID', `the result has a ${invalid}`, { details }))
+    else job.resolve({ output: answer.output, ...details })
+    this.jobs.delete(frame.id)
+    job.stopTimers()
+    if (this.jobs.size === 0) {
+      this.idleSince = this.#owner.clock.monotonic()
+      this.#hold(false)
+    }
+    this.#owner.freed(this)
+  }
+}
+
+function toError(job: Job, failure: NonNullable<Answer['failure']>, details: Record<string, unknown>): SandboxError {
+  if (failure.code === 'SANDBOX_CANCELLED')
+    return job.timedOut
+      ? new SandboxError('SANDBOX_TIMEOUT', `more than ${job.call.limits.wallMs} ms`, {
+          details: { ...details, limit: 'wallMs' }
+        })
+      : cancelled()
+  const more = { name: failure.name, stack: failure.stack, limit: failure.limit }
+  return new SandboxError(failure.code, failure.message, { details: { ...details, ...more } })
+}
+
+function signal(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // gone already
+  }
+}

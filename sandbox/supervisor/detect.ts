@@ -1,0 +1,110 @@
+import { existsSync } from 'node:fs'
+import type { IsolationOptions, SandboxClock } from '../types.ts'
+import type { Image } from './image.ts'
+import { type Isolation, launch } from './launch.ts'
+
+const NOBODY = 65_534
+const PROBE_MS = 5000
+const TOOL_DIRS = ['/usr/bin', '/bin', '/usr/sbin', '/sbin']
+
+export interface Detected {
+  isolation: Isolation
+  missing: { layer: string; reason: string }[]
+}
+
+export const bare: Isolation = {
+  jail: false,
+  namespaces: false,
+  setpriv: false,
+  prlimit: false,
+  permission: false,
+  uid: null
+}
+
+export function findTool(name: string): string | undefined {
+  return TOOL_DIRS.map((dir) => `${dir}/${name}`).find((path) => existsSync(path))
+}
+
+/**
+ * Finds the strongest isolation that this machine allows, by starting a real cell under it: first all layers at once,
+ * and only where that fails layer by layer. A layer is never assumed to work.
+ */
+export async function detect(image: Image, wanted: IsolationOptions, clock: SandboxClock): Promise<Detected> {
+  const missing: Detected['missing'] = []
+  const asked = (layer: keyof IsolationOptions, tool: string): boolean => {
+    if (wanted[layer] === false) missing.push({ layer, reason: 'switched off' })
+    else if (process.platform !== 'linux') missing.push({ layer, reason: 'not Linux' })
+    else if (!findTool(tool)) missing.push({ layer, reason: `no ${tool}` })
+    else return true
+    return false
+  }
+  const prlimit = asked('prlimit', 'prlimit')
+  const setpriv = asked('setpriv', 'setpriv')
+  const namespaces = asked('namespaces', 'unshare')
+  const jail = asked('jail', 'pivot_root') && namespaces && setpriv
+  const uid = setpriv && process.getuid?.() === 0 ? NOBODY : null
+  const withPermission = (isolation: Isolation): Isolation => ({
+    ...isolation,
+    permission: wanted.permission !== false && !isolation.jail
+  })
+
+  const full = withPermission({ ...bare, prlimit, setpriv, namespaces, jail, uid })
+  if ((await probe(image, full, clock)) === undefined) return { isolation: full, missing }
+
+  let best = withPermission(bare)
+  const layers: [string, Partial<Isolation> | false][] = [
+    ['prlimit', prlimit && { prlimit }],
+    ['setpriv', setpriv && { setpriv }],
+    ['uid', uid !== null && { uid }],
+    ['namespaces', namespaces && { namespaces }],
+    ['jail', jail && { jail }]
+  ]
+  for (const [layer, change] of layers) {
+    if (!change) continue
+    const next = withPermission({ ...best, ...change })
+    if (next.jail && !(next.namespaces && next.setpriv)) {
+      missing.push({ layer, reason: 'needs namespaces and setpriv' })
+      continue
+    }
+    const problem = await probe(image, next, clock)
+    if (problem === undefined) best = next
+    else missing.push({ layer, reason: problem })
+  }
+  return { isolation: best, missing }
+}
+
+/** Starts a cell and waits for its first frame. @returns why it did not come, or undefined */
+function probe(image: Image, isolation: Isolation, clock: SandboxClock): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const child = launch(image, isolation, 'jitless')
+    let stderr = ''
+    let verdict: string | undefined = 'it did not start in time'
+    const end = () => {
+      // The group holds wrapper and cell; the wrapper is our child, so its exit is reported to us.
+      if (child.pid !== undefined) {
+        try {
+          process.kill(-child.pid, 'SIGKILL')
+        } catch {
+          // gone already
+        }
+      }
+    }
+    const timer = clock.after(PROBE_MS, end)
+    child.stderr?.on('data', (chunk: Buffer) => {
+      if (stderr.length < 2000) stderr += chunk.toString('latin1')
+    })
+    child.stdio[3]?.once('data' as never, () => {
+      verdict = undefined
+      end()
+    })
+    child.stdio[3]?.on('error', () => undefined)
+    child.once('error', (error) => {
+      timer.cancel()
+      resolve(error.message)
+    })
+    child.once('close', () => {
+      timer.cancel()
+      resolve(verdict === undefined ? undefined : stderr.trim().split('\n')[0]?.slice(0, 200) || verdict)
+    })
+  })
+}

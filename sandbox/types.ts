@@ -1,0 +1,123 @@
+/** What the sandbox needs of time; the shape of core's Clock, so the caller passes its own. All values in ms. */
+export interface SandboxClock {
+  now(): number
+  monotonic(): number
+  after(ms: number, run: () => void): { cancel(): void }
+  every(ms: number, run: () => void): { cancel(): void }
+}
+
+/** The part of a pino-like logger that is used. */
+export interface SandboxLog {
+  info(fields: Record<string, unknown>, message: string): void
+  warn(fields: Record<string, unknown>, message: string): void
+}
+
+/** ESM source text by path inside the package, e.g. 'dist/index.js'. `digest` names the content: same digest, same files. */
+export interface SandboxSkill {
+  digest: string
+  entry: string
+  files: ReadonlyMap<string, string>
+  /** true: JIT cell; false: `--jitless` cell. The two kinds never share a process. */
+  verified: boolean
+}
+
+export interface SandboxLimits {
+  cpuMs: number
+  wallMs: number
+  /** Per isolate; raised to 8, cut to half of `cellMemoryMb`. */
+  memoryMb: number
+  hostCalls: number
+}
+
+export interface SandboxCall {
+  tenantId: string
+  sessionId: string
+  skill: SandboxSkill
+  /** Name of the export, `(input, ctx) => output`, sync or async. */
+  export: string
+  /** JSON text, at most 1 MiB of UTF-8. */
+  input: string
+  limits: SandboxLimits
+  /** Becomes ctx.session. */
+  session: { id: string; tenantId: string; step: string; attempt: number; effectKey: string }
+  /** Epoch ms: what Date.now() answers during the whole call. */
+  time: number
+  /** Seed of Math.random for this call. */
+  seed: string
+  /** Names in ctx: 'log' (-> onLog), any other 'name' or 'group.name' becomes a function that ends in onHostCall. */
+  capabilities: string[]
+  /**
+   * Answers `ctx.<name>(...args)`. `args` is the JSON text of the argument array, at most 256 KiB; the answer is JSON text.
+   * A rejection reaches the guest with its message only when it has a `code` in CAPITALS; otherwise as HOST_CALL_FAILED.
+   */
+  onHostCall?(name: string, args: string): Promise<string>
+  onLog?(entry: { level: string; message: string }): void
+  signal?: AbortSignal
+}
+
+export interface SandboxResult {
+  /** JSON text, at most 1 MiB, depth at most 200, no `__proto__` and no `constructor.prototype` keys. */
+  output: string
+  cpuMs: number
+  wallMs: number
+  /** Names the isolate that ran the call: it changes when a fresh one took over. Unique in the life of one Sandbox. */
+  generation: number
+  hostCalls: number
+}
+
+/** Each layer may be switched off (`false`); a layer that is on is still dropped when the machine refuses it. */
+export interface IsolationOptions {
+  /** pivot_root into an image with node, the cell and its libraries only. */
+  jail?: boolean
+  /** Own user, net, pid, ipc, uts and mount namespaces. */
+  namespaces?: boolean
+  /** no-new-privs, no capabilities, death with the parent, another uid when we are root. */
+  setpriv?: boolean
+  /** Limits on files, cores, processes and (jitless) data. */
+  prlimit?: boolean
+  /** node's --permission: seat belt, used when there is no jail. */
+  permission?: boolean
+}
+
+export interface SandboxOptions {
+  clock: SandboxClock
+  log?: SandboxLog
+  isolation?: IsolationOptions
+  /** 'strict': ready() and run() fail where the jail cannot be built. Default 'best': report in status(). */
+  require?: 'strict' | 'best'
+  /** Cells alive at once, spares included. Default 16. */
+  maxCells?: number
+  /** Blank warm cells kept per kind once the kind was used. Default 1. */
+  spareCells?: number
+  /** Calls at once in one cell, 1..16. Default 16. */
+  callsPerCell?: number
+  /** Calls that may wait per tenant. Default 256. */
+  queuePerTenant?: number
+  /** A cell without calls ends after this. Default 60_000. */
+  idleMs?: number
+  /** A cell ends after this many calls. Default 20_000. */
+  recycleAfter?: number
+  /** RSS of a cell above which it is killed. Default 512. */
+  cellMemoryMb?: number
+  /** From the deadline's dispose to SIGKILL. Default 250. */
+  graceMs?: number
+}
+
+export interface SandboxStatus {
+  isolation: {
+    jail: boolean
+    namespaces: string[]
+    noNewPrivs: boolean
+    /** The cell's uid on the host when it is not ours. */
+    uid: number | null
+    limits: string[]
+    permission: boolean
+    rssPoll: boolean
+    /** Why a layer that was asked for is missing. */
+    missing: { layer: string; reason: string }[]
+  }
+  detected: boolean
+  cells: { pid: number; kind: 'jit' | 'jitless'; tenantId: string | null; calls: number; runs: number; rssMb: number }[]
+  waiting: number
+  counts: { spawned: number; kills: number; deaths: number; retries: number; recycled: number; evicted: number }
+}
