@@ -5,6 +5,7 @@ import { permits, unknownScopes } from '#core/auth/scopes.ts'
 import { type KeyRow, listKeys, revokeKey } from '#core/auth/store.ts'
 import { NotFound, RequestInvalid } from '#core/errors.ts'
 import { decodeCursor, PageQuery, page, pageOf } from '#core/http/page.ts'
+import { IdParams } from '#core/http/validation.ts'
 import { must } from '#core/must.ts'
 import type { App } from '#core/plugin.ts'
 import { findTenant } from '#core/tenants/tenants.ts'
@@ -66,7 +67,7 @@ export function authRoutes(app: App): void {
     schema: {
       tags,
       summary: 'Revoke a key: at once on this host, within 5 s on every other',
-      params: z.object({ id: z.string() }),
+      params: IdParams,
       response: { 204: z.null() }
     },
     handler: async (request, reply) => {

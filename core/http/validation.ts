@@ -1,6 +1,7 @@
 import type { FastifySchemaCompiler } from 'fastify'
+import { z } from 'zod'
 import { type $ZodError, type $ZodIssue, type $ZodType, safeParse } from 'zod/v4/core'
-import { type FieldError, RequestInvalid } from '#core/errors.ts'
+import { type FieldError, NotFound, RequestInvalid } from '#core/errors.ts'
 import { pointerStep } from '#core/http/json.ts'
 
 /**
@@ -42,12 +43,17 @@ function closest(branches: readonly (readonly $ZodIssue[])[]): readonly $ZodIssu
 
 const parts: Record<string, string> = { querystring: 'query', params: 'path', headers: 'header' }
 
-/** Fastify's validator for zod schemas; errors outside the body say `in: query | path | header`. */
+/** `params` of routes about one thing. */
+export const IdParams = z.object({ id: z.guid() })
+
+/** Fastify's validator for zod schemas; errors outside the body say `in: query | header`; a path that does not fit is 404. */
 export const validatorCompiler: FastifySchemaCompiler<$ZodType> = ({ schema, httpPart }) => {
   const place = parts[httpPart ?? '']
   return (data: unknown) => {
     const result = safeParse(schema, data)
     if (result.success) return { value: result.data }
+    // A path that cannot name anything names nothing: the same answer as for an id that is not there.
+    if (place === 'path') return { error: new NotFound('the resource of this path') }
     const errors = fieldErrors(result.error)
     return { error: new RequestInvalid(place ? errors.map((error) => ({ in: place, ...error })) : errors) }
   }
