@@ -1,0 +1,229 @@
+import { randomBytes } from 'node:crypto'
+import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { z } from 'zod'
+import { defineError } from '#core/errors.ts'
+import { must } from '#core/must.ts'
+import { Secret } from '#core/secret.ts'
+
+export const ConfigInvalid = defineError('CONFIG_INVALID', 500, (problems: string[]) => ({
+  message: `the configuration is not usable:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`,
+  details: { problems }
+}))
+
+interface Variable {
+  /** What .env.example says of it. */
+  about: string
+  example: string
+  schema: z.ZodType
+  /** Kept in a Secret; `<NAME>_FILE` names a file that holds it instead. */
+  secret?: boolean
+}
+
+const port = z.string().regex(/^\d+$/).transform(Number).pipe(z.number().max(65535))
+const postgresUrl = z.string().regex(/^postgres(ql)?:\/\/[^\s]+$/)
+const base64Of32 = z.string().refine((text) => /^[\w+/-]+=?$/.test(text) && Buffer.from(text, 'base64').length === 32)
+
+/** Every variable that the server reads; .env.example is held to this table by a test. */
+export const variables = {
+  PORT: { about: 'Port to listen on, 0 to 65535; 0 takes any free one. Default 3000.', example: '3000', schema: port },
+  HOST: {
+    about: 'Address to listen on. Default 127.0.0.1.',
+    example: '127.0.0.1',
+    schema: z.string().regex(/^[\w.:-]+$/)
+  },
+  DATABASE_URL: {
+    about: 'PostgreSQL 15 or newer, a login that may create roles and schemas. Unset: an embedded one in AGENTOS_HOME.',
+    example: 'postgres://admin:password@db.example:5432/agentos',
+    schema: postgresUrl,
+    secret: true
+  },
+  DATABASE_APP_URL: {
+    about: 'Login of agentos_app, where you make the roles yourself. Needs DATABASE_SYSTEM_URL.',
+    example: 'postgres://agentos_app:password@db.example:5432/agentos',
+    schema: postgresUrl,
+    secret: true
+  },
+  DATABASE_SYSTEM_URL: {
+    about: 'Login of agentos_system, where you make the roles yourself. Needs DATABASE_APP_URL.',
+    example: 'postgres://agentos_system:password@db.example:5432/agentos',
+    schema: postgresUrl,
+    secret: true
+  },
+  AGENTOS_HOME: {
+    about: 'Folder of what this server keeps: embedded database, secret, owner key. Default .agentos.',
+    example: '.agentos',
+    schema: z.string().min(1)
+  },
+  AGENTOS_SECRET: {
+    about: 'base64 of 32 bytes, the same on every host of one database. Unset: made once in AGENTOS_HOME/secret.',
+    example: 'q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=',
+    schema: base64Of32,
+    secret: true
+  },
+  OBJECTS_DIR: {
+    about: 'Folder of the object store; shared by all hosts of one database. Default AGENTOS_HOME/objects.',
+    example: '/var/lib/agentos/objects',
+    schema: z.string().min(1)
+  },
+  LOG_LEVEL: {
+    about: 'fatal, error, warn, info, debug, trace or silent. Default info.',
+    example: 'info',
+    schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+  },
+  SANDBOX_REQUIRE: {
+    about: 'strict refuses to start where the OS gives no namespaces; best takes what there is. Default best.',
+    example: 'best',
+    schema: z.enum(['strict', 'best'])
+  },
+  AGENTOS_CONCURRENCY: {
+    about: 'Sessions that this host runs at once, 1 to 10000. Default 64.',
+    example: '64',
+    schema: z.string().regex(/^\d+$/).transform(Number).pipe(z.number().min(1).max(10_000))
+  },
+  AGENTOS_CRASH_AT: {
+    about: 'Tests only (NODE_ENV=test): name of the crash point at which the process kills itself.',
+    example: 'after-effect',
+    schema: z.string().regex(/^[\w.:@-]+$/)
+  }
+} satisfies Record<string, Variable>
+
+export interface Env {
+  port: number
+  /** A port that was set and is taken is an error; of the default one the next free is tried. */
+  portIsSet: boolean
+  host: string
+  databaseUrl: Secret | null
+  databaseAppUrl: Secret | null
+  databaseSystemUrl: Secret | null
+  /** Absolute. */
+  home: string
+  secret: Secret
+  objectsDir: string
+  logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'
+  sandboxRequire: 'strict' | 'best'
+  concurrency: number
+  crashAt: string | null
+}
+
+/** The text of .env.example. */
+export function envExample(): string {
+  const blocks = Object.entries<Variable>(variables).map(([name, { about, example, secret }]) => {
+    const file = secret ? `# ${name}_FILE=/run/secrets/${name.toLowerCase()}\n` : ''
+    return `# ${about}\n# ${name}=${example}\n${file}`
+  })
+  return `# Every variable that the server reads; all are optional.\n\n${blocks.join('\n')}`
+}
+
+type Source = Record<string, string | undefined>
+
+/**
+ * The configuration of the process, parsed once; the only reader of process.env.
+ * @throws ConfigInvalid with every bad, unknown and contradictory variable at once. Values of secrets are not shown.
+ */
+export function loadEnv(source: Source = process.env): Env {
+  const problems = unknownVariables(source)
+  const read = <N extends keyof typeof variables>(name: N) => readVariable(name, source, problems)
+
+  const appUrl = read('DATABASE_APP_URL')
+  const systemUrl = read('DATABASE_SYSTEM_URL')
+  if ((appUrl === undefined) !== (systemUrl === undefined)) {
+    problems.push('DATABASE_APP_URL and DATABASE_SYSTEM_URL go together: set both or none')
+  }
+  const crashAt = read('AGENTOS_CRASH_AT')
+  if (crashAt !== undefined && source.NODE_ENV !== 'test')
+    problems.push('AGENTOS_CRASH_AT works only with NODE_ENV=test')
+
+  const home = resolve(read('AGENTOS_HOME') ?? '.agentos')
+  const databaseUrl = read('DATABASE_URL')
+  const given = read('AGENTOS_SECRET')
+  const env = {
+    port: read('PORT') ?? 3000,
+    portIsSet: Boolean(source.PORT),
+    host: read('HOST') ?? '127.0.0.1',
+    databaseUrl: secretOf(databaseUrl),
+    databaseAppUrl: secretOf(appUrl),
+    databaseSystemUrl: secretOf(systemUrl),
+    home,
+    objectsDir: resolve(read('OBJECTS_DIR') ?? join(home, 'objects')),
+    logLevel: read('LOG_LEVEL') ?? 'info',
+    sandboxRequire: read('SANDBOX_REQUIRE') ?? 'best',
+    concurrency: read('AGENTOS_CONCURRENCY') ?? 64,
+    crashAt: crashAt ?? null
+  }
+  if (problems.length > 0) throw new ConfigInvalid(problems)
+  return { ...env, secret: secretOf(given) ?? ownSecret(home) }
+}
+
+function secretOf(value: string | undefined): Secret | null {
+  return value === undefined ? null : new Secret(value)
+}
+
+// An empty variable is an unset one: that is how compose files and shells unset them.
+function readVariable<N extends keyof typeof variables>(
+  name: N,
+  source: Source,
+  problems: string[]
+): z.output<(typeof variables)[N]['schema']> | undefined {
+  const { schema, example, about, secret = false }: Variable = variables[name]
+  let text = source[name] || undefined
+  const file = secret ? source[`${name}_FILE`] || undefined : undefined
+  if (file !== undefined) {
+    if (text !== undefined) {
+      problems.push(`${name} and ${name}_FILE are both set: keep one`)
+      return undefined
+    }
+    try {
+      text = readFileSync(file, 'utf8').trim()
+    } catch (error) {
+      problems.push(`${name}_FILE: ${error instanceof Error ? error.message : String(error)}`)
+      return undefined
+    }
+  }
+  if (text === undefined) return undefined
+  const result = schema.safeParse(text)
+  if (result.success) return result.data as z.output<(typeof variables)[N]['schema']>
+  const shown = secret ? 'its value (not shown)' : JSON.stringify(text)
+  problems.push(
+    `${file === undefined ? name : `${name}_FILE`}: ${shown} is not valid. ${about} Example: ${name}=${example}`
+  )
+  return undefined
+}
+
+// A misspelt AGENTOS_CONCURENCY would otherwise be a default that nobody notices.
+function unknownVariables(source: Source): string[] {
+  const known = Object.entries<Variable>(variables).flatMap(([name, { secret }]) =>
+    secret ? [name, `${name}_FILE`] : [name]
+  )
+  return Object.keys(source)
+    .filter((name) => name.startsWith('AGENTOS_') && !known.includes(name))
+    .map(
+      (name) =>
+        `${name} is no variable of this server; known are ${known.filter((k) => k.startsWith('AGENTOS_')).join(', ')}`
+    )
+}
+
+/** The secret in `$AGENTOS_HOME/secret`; made (mode 0600) when there is none. Two first boots at once agree on one. */
+function ownSecret(home: string): Secret {
+  const path = join(home, 'secret')
+  mkdirSync(home, { recursive: true, mode: 0o700 })
+  if (!existsSync(path)) {
+    // Linked when complete: another process that boots now must never read half a secret.
+    const draft = `${path}.${process.pid}`
+    writeFileSync(draft, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 })
+    try {
+      linkSync(draft, path)
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+    } finally {
+      unlinkSync(draft)
+    }
+  }
+  const text = readFileSync(path, 'utf8').trim()
+  if (!base64Of32.safeParse(text).success) {
+    throw new ConfigInvalid([
+      `${path} does not hold base64 of 32 bytes: bring back the file that this database was made with`
+    ])
+  }
+  return new Secret(must(text, 'the secret'))
+}

@@ -1,0 +1,87 @@
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { envExample, loadEnv } from '#config/env.ts'
+import { AppError } from '#core/errors.ts'
+
+const secret = Buffer.alloc(32, 7).toString('base64')
+
+function problemsOf(source: Record<string, string>): string[] {
+  try {
+    loadEnv(source)
+  } catch (error) {
+    if (error instanceof AppError) return error.details?.problems as string[]
+    throw error
+  }
+  return []
+}
+
+t.test('an empty environment gives the defaults', async (t) => {
+  const env = loadEnv({ AGENTOS_HOME: t.testdir() })
+  t.match(env, {
+    port: 3000,
+    portIsSet: false,
+    host: '127.0.0.1',
+    databaseUrl: null,
+    logLevel: 'info',
+    concurrency: 64
+  })
+  t.equal(env.objectsDir, join(env.home, 'objects'))
+})
+
+t.test('every bad variable is listed at once, with an example, and values of secrets are not shown', async (t) => {
+  const problems = problemsOf({
+    PORT: '70000',
+    HOST: 'a b',
+    LOG_LEVEL: 'loud',
+    DATABASE_URL: 'mysql://root:hunter22@host/db',
+    AGENTOS_SECRET: 'hunter22',
+    AGENTOS_CONCURRENCY: '0',
+    AGENTOS_CRASH_AT: 'somewhere',
+    DATABASE_APP_URL: 'postgres://x'
+  })
+  t.equal(problems.length, 8)
+  for (const name of ['PORT', 'HOST', 'LOG_LEVEL', 'DATABASE_URL', 'AGENTOS_SECRET', 'AGENTOS_CONCURRENCY']) {
+    t.ok(
+      problems.some((problem) => problem.startsWith(`${name}:`) && problem.includes(`Example: ${name}=`)),
+      name
+    )
+  }
+  t.ok(problems.some((problem) => problem.includes('DATABASE_SYSTEM_URL go together')))
+  t.ok(problems.some((problem) => problem.includes('NODE_ENV=test')))
+  t.notOk(problems.join().includes('hunter22'))
+})
+
+t.test('a misspelt AGENTOS_ variable is named, other programs keep theirs', async (t) => {
+  t.match(problemsOf({ AGENTOS_CONCURENCY: '5', EDITOR: 'vi' }), [/^AGENTOS_CONCURENCY is no variable/])
+})
+
+t.test('a secret may come from a file, and not from both places', async (t) => {
+  const home = t.testdir({ s: `${secret}\n` })
+  const file = join(home, 's')
+  t.equal(loadEnv({ AGENTOS_HOME: home, AGENTOS_SECRET_FILE: file }).secret.reveal(), secret)
+  t.match(problemsOf({ AGENTOS_SECRET: secret, AGENTOS_SECRET_FILE: file }), [/both set/])
+  t.match(problemsOf({ AGENTOS_SECRET_FILE: join(home, 'none') }), [/AGENTOS_SECRET_FILE: ENOENT/])
+})
+
+t.test('without a secret one is made once, mode 0600, and kept; a broken file stops the boot', async (t) => {
+  const home = join(t.testdir(), 'new')
+  const first = loadEnv({ AGENTOS_HOME: home }).secret.reveal()
+  t.equal(Buffer.from(first, 'base64').length, 32)
+  t.equal(loadEnv({ AGENTOS_HOME: home }).secret.reveal(), first)
+  t.equal(statSync(join(home, 'secret')).mode & 0o777, 0o600)
+  t.equal(statSync(home).mode & 0o777, 0o700)
+  writeFileSync(join(home, 'secret'), 'cut')
+  t.match(problemsOf({ AGENTOS_HOME: home }), [/secret does not hold base64 of 32 bytes/])
+})
+
+t.test('secrets print as [secret]', async (t) => {
+  const env = loadEnv({ AGENTOS_HOME: t.testdir(), AGENTOS_SECRET: secret, DATABASE_URL: 'postgres://u:p@h/d' })
+  t.notOk(JSON.stringify(env).includes(secret))
+  t.notOk(JSON.stringify(env).includes('u:p'))
+  t.equal(env.databaseUrl?.reveal(), 'postgres://u:p@h/d')
+})
+
+t.test('.env.example documents exactly the variables that are read', async (t) => {
+  t.equal(readFileSync(new URL('../../.env.example', import.meta.url), 'utf8'), envExample())
+})
