@@ -1,28 +1,15 @@
-import { existsSync } from 'node:fs'
 import type { IsolationOptions, SandboxClock } from '../types.ts'
 import type { Image } from './image.ts'
-import { type Isolation, launch } from './launch.ts'
+import { furnishJail, type Jail } from './jail.ts'
+import { bare, type Isolation, launch } from './launch.ts'
+import { findTool } from './tools.ts'
 
 const NOBODY = 65_534
 const PROBE_MS = 5000
-const TOOL_DIRS = ['/usr/bin', '/bin', '/usr/sbin', '/sbin']
 
 export interface Detected {
   isolation: Isolation
   missing: { layer: string; reason: string }[]
-}
-
-export const bare: Isolation = {
-  jail: false,
-  namespaces: false,
-  setpriv: false,
-  prlimit: false,
-  permission: false,
-  uid: null
-}
-
-export function findTool(name: string): string | undefined {
-  return TOOL_DIRS.map((dir) => `${dir}/${name}`).find((path) => existsSync(path))
 }
 
 /**
@@ -41,11 +28,11 @@ export async function detect(image: Image, wanted: IsolationOptions, clock: Sand
   const prlimit = asked('prlimit', 'prlimit')
   const setpriv = asked('setpriv', 'setpriv')
   const namespaces = asked('namespaces', 'unshare')
-  const jail = asked('jail', 'pivot_root') && namespaces && setpriv
+  const jail = asked('jail', 'pivot_root') && namespaces && setpriv ? buildJail(image, missing) : null
   const uid = setpriv && process.getuid?.() === 0 ? NOBODY : null
   const withPermission = (isolation: Isolation): Isolation => ({
     ...isolation,
-    permission: wanted.permission !== false && !isolation.jail
+    permission: wanted.permission !== false && isolation.jail === null
   })
 
   const full = withPermission({ ...bare, prlimit, setpriv, namespaces, jail, uid })
@@ -57,7 +44,7 @@ export async function detect(image: Image, wanted: IsolationOptions, clock: Sand
     ['setpriv', setpriv && { setpriv }],
     ['uid', uid !== null && { uid }],
     ['namespaces', namespaces && { namespaces }],
-    ['jail', jail && { jail }]
+    ['jail', jail !== null && { jail }]
   ]
   for (const [layer, change] of layers) {
     if (!change) continue
@@ -71,6 +58,15 @@ export async function detect(image: Image, wanted: IsolationOptions, clock: Sand
     else missing.push({ layer, reason: problem })
   }
   return { isolation: best, missing }
+}
+
+function buildJail(image: Image, missing: Detected['missing']): Jail | null {
+  try {
+    return furnishJail(image.dir)
+  } catch (error) {
+    missing.push({ layer: 'jail', reason: error instanceof Error ? error.message : String(error) })
+    return null
+  }
 }
 
 /** Starts a cell and waits for its first frame. @returns why it did not come, or undefined */
@@ -104,7 +100,12 @@ function probe(image: Image, isolation: Isolation, clock: SandboxClock): Promise
     })
     child.once('close', () => {
       timer.cancel()
-      resolve(verdict === undefined ? undefined : stderr.trim().split('\n')[0]?.slice(0, 200) || verdict)
+      resolve(verdict === undefined ? undefined : (complaint(stderr) ?? verdict))
     })
   })
+}
+
+function complaint(stderr: string): string | undefined {
+  const lines = stderr.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('Warning:'))
+  return lines[0]?.slice(0, 200)
 }

@@ -1,18 +1,29 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
 import type { Image } from './image.ts'
+import type { Jail } from './jail.ts'
+import { findTool } from './tools.ts'
 
 export type CellKind = 'jit' | 'jitless'
 
 /** The layers that a launch uses; detect.ts finds out which ones this machine allows. */
 export interface Isolation {
-  jail: boolean
+  jail: Jail | null
   namespaces: boolean
   setpriv: boolean
   prlimit: boolean
   permission: boolean
   /** Host uid of the cells; null: ours. */
   uid: number | null
+}
+
+export const bare: Isolation = {
+  jail: null,
+  namespaces: false,
+  setpriv: false,
+  prlimit: false,
+  permission: false,
+  uid: null
 }
 
 const DATA_BYTES = 512 * 1024 * 1024
@@ -31,38 +42,30 @@ export function launch(image: Image, isolation: Isolation, kind: CellKind, main 
 }
 
 function commandLine(image: Image, isolation: Isolation, kind: CellKind, main: string): string[] {
-  const script = isolation.jail ? `/${main}` : join(image.dir, main)
-  const node = [isolation.jail ? '/bin/node' : process.execPath, ...nodeFlags(image, isolation, kind), script]
+  const { jail, namespaces, setpriv, prlimit, uid } = isolation
+  const inside = [...nodeFlags(image, isolation, kind), jail ? `/${main}` : join(image.dir, main)]
+  const node = [process.execPath, ...inside]
+  const drop = [tool('setpriv'), '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all', '--']
   const line: string[] = []
-  if (isolation.prlimit) {
-    line.push('prlimit', '--core=0', `--nofile=${MAX_FILES}`)
+  if (prlimit) {
+    line.push(tool('prlimit'), '--core=0', `--nofile=${MAX_FILES}`)
     // Bytes without a suffix. With JIT every isolate counts its 512 MB code range: the RSS poll holds those cells.
     if (kind === 'jitless') line.push(`--data=${DATA_BYTES}`)
     line.push('--')
   }
-  if (isolation.setpriv) {
-    line.push('setpriv', '--pdeathsig', 'KILL')
-    if (isolation.uid !== null)
-      line.push('--reuid', `${isolation.uid}`, '--regid', `${isolation.uid}`, '--clear-groups')
-    if (!isolation.namespaces) line.push('--no-new-privs', '--inh-caps=-all', '--bounding-set=-all')
+  if (setpriv) {
+    line.push(tool('setpriv'), '--pdeathsig', 'KILL')
+    if (uid !== null) line.push('--reuid', `${uid}`, '--regid', `${uid}`, '--clear-groups')
     line.push('--')
   }
-  if (isolation.namespaces) {
-    line.push(
-      'unshare',
-      '--map-root-user',
-      '--net',
-      '--ipc',
-      '--uts',
-      '--pid',
-      '--mount-proc',
-      '--fork',
-      '--kill-child',
-      '--'
-    )
-    if (isolation.setpriv) line.push('setpriv', '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all', '--')
-  }
-  return [...line, ...node]
+  if (!namespaces) return setpriv ? [...line, ...drop, ...node] : [...line, ...node]
+  line.push(tool('unshare'), '--map-root-user', '--net', '--ipc', '--uts', '--pid', '--fork', '--kill-child')
+  if (jail) return [...line, '--mount', '--', '/bin/sh', '-c', jail.script, 'cell', ...inside]
+  return [...line, '--mount-proc', '--', ...(setpriv ? drop : []), ...node]
+}
+
+function tool(name: string): string {
+  return findTool(name) ?? name
 }
 
 function nodeFlags(image: Image, isolation: Isolation, kind: CellKind): string[] {

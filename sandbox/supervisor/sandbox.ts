@@ -2,10 +2,10 @@ import { SandboxError } from '../errors.ts'
 import type { SandboxCall, SandboxOptions, SandboxResult, SandboxStatus } from '../types.ts'
 import { MAX_TEXT } from '../wire/frames.ts'
 import { CellProcess, type Death } from './cell-process.ts'
-import { bare, type Detected, detect } from './detect.ts'
+import { type Detected, detect } from './detect.ts'
 import { buildImage, type Image } from './image.ts'
 import { cancelled, Job } from './job.ts'
-import { type CellKind, launch } from './launch.ts'
+import { bare, type CellKind, launch } from './launch.ts'
 
 const POLL_MS = 50
 const MAX_START_FAILURES = 3
@@ -106,7 +106,7 @@ export class Sandbox {
     const { isolation, missing } = this.#detected ?? { isolation: bare, missing: [] }
     return {
       isolation: {
-        jail: isolation.jail,
+        jail: isolation.jail !== null,
         namespaces: isolation.namespaces ? ['user', 'net', 'pid', 'mnt', 'ipc', 'uts'] : [],
         noNewPrivs: isolation.setpriv,
         uid: isolation.uid,
@@ -149,14 +149,14 @@ export class Sandbox {
     const image = buildImage()
     this.#image = image
     const detected = await detect(image, this.#options.isolation ?? {}, this.#options.clock)
-    if (this.#options.require === 'strict' && !detected.isolation.jail) {
+    if (this.#options.require === 'strict' && detected.isolation.jail === null) {
       image.remove()
       throw new SandboxError('SANDBOX_ISOLATION_REQUIRED', 'the sandbox jail cannot be built on this machine', {
         details: { missing: detected.missing }
       })
     }
     this.#detected = detected
-    this.#options.log?.info({ ...detected.isolation, missing: detected.missing }, 'sandbox isolation')
+    this.#options.log?.info({ ...this.status().isolation }, 'sandbox isolation')
   }
 
   #lane(tenantId: string, kind: CellKind): Lane {
