@@ -16,7 +16,8 @@ export interface Clock {
   every(ms: number, run: () => void): Timer
 }
 
-// setTimeout turns anything above 2^31-1 ms into 1 ms, so long waits go in hops.
+// setTimeout turns anything above 2^31-1 ms into 1 ms, and may fire early by as long as the event loop was busy when it
+// was set (libuv counts from the start of the turn): so a wait goes in hops until its time is really over.
 const longestTimerMs = 2 ** 31 - 1
 
 /** The real clock. Its timers are unref'd: a waiting timer never keeps the process alive. */
@@ -41,10 +42,10 @@ export const systemClock: Clock = {
     let handle: NodeJS.Timeout
     const hop = () => {
       const left = end - performance.now()
-      if (left > longestTimerMs) handle = setTimeout(hop, longestTimerMs).unref()
-      else handle = setTimeout(run, Math.max(0, left)).unref()
+      if (left <= 0) run()
+      else handle = setTimeout(hop, Math.min(Math.ceil(left), longestTimerMs)).unref()
     }
-    hop()
+    handle = setTimeout(hop, Math.min(Math.max(0, ms), longestTimerMs)).unref()
     return { cancel: () => clearTimeout(handle) }
   },
   every: (ms, run) => {
