@@ -68,6 +68,7 @@ export class FakeClock implements Clock {
 
   /** Moves time by `ms`, firing what falls due; between two timers, promises that were waiting get their turn. */
   async advance(ms: number): Promise<void> {
+    await turn() // who is about to set a timer sets it at the old time
     const end = this.#now + ms
     for (;;) {
       const due = [...this.#waiting]
