@@ -32,7 +32,7 @@ interface Consumer {
   from: 'start' | 'end'
 }
 
-type Progress = { state: 'busy' } | { state: 'done' | 'more'; seq: bigint }
+type Progress = { state: 'away' } | { state: 'done' | 'more'; seq: bigint }
 
 const MAX_ATTEMPTS = 5
 const EVENTS_PER_TRANSACTION = 100
@@ -146,7 +146,8 @@ export class Consumers {
         continue
       }
       limit = EVENTS_PER_TRANSACTION
-      if (progress.state === 'busy') return // whoever holds the cursor looks for more before he goes
+      // Whoever holds the cursor looks for more before he goes; a pause ends by its timer or the poll.
+      if (progress.state === 'away') return
       if (progress.state === 'more') continue
       const { seq } = progress
       if (!(await this.#options.db.system((tx) => settleWork(tx, tenantId, consumer.name, seq)))) return
@@ -161,7 +162,7 @@ export class Consumers {
   ): Promise<Progress> {
     return await this.#options.db.tenant(tenantId, async (tx) => {
       const cursor = await lockCursor(tx, consumer.name)
-      if (!cursor) return { state: 'busy' }
+      if (!cursor || cursor.pausing) return { state: 'away' }
       const { head, events } = await nextEvents(tx, cursor.seq, consumer.types, limit)
       for (const [index, event] of events.entries()) {
         // stays set until the commit: a constraint that is checked only there is the last event's fault, too
@@ -170,16 +171,18 @@ export class Consumers {
         await consumer.handler(tx, event)
       }
       const full = events.length >= limit
-      const seq = full ? (events.at(-1)?.seq ?? head) : head
-      if (seq > cursor.seq) await moveCursor(tx, consumer.name, seq)
-      return { state: full ? 'more' : 'done', seq: seq > cursor.seq ? seq : cursor.seq }
+      const seq = (full && events.at(-1)?.seq) || head
+      if (seq <= cursor.seq) return { state: 'done', seq: cursor.seq }
+      await moveCursor(tx, consumer.name, seq)
+      return { state: full ? 'more' : 'done', seq }
     })
   }
 
   /** @returns true when the work has to wait before its next attempt */
   async #fail(tenantId: string, consumer: Consumer, event: StoredEvent, error: unknown): Promise<boolean> {
     const { db, log, clock, retryMs } = this.#options
-    const failure = { name: consumer.name, event, error: errorMessage(error).slice(0, 2000), maxAttempts: MAX_ATTEMPTS }
+    const text = errorMessage(error).slice(0, 2000)
+    const failure = { name: consumer.name, event, error: text, maxAttempts: MAX_ATTEMPTS, retryMs }
     const outcome = await db.tenant(tenantId, (tx) => recordFailure(tx, failure))
     if (!outcome) return false
     const fields = { err: error, consumer: consumer.name, type: event.type, eventId: event.id, ...outcome }
@@ -188,9 +191,8 @@ export class Consumers {
       return false
     }
     log.warn(fields, 'a consumer failed and tries the event again')
-    const pauseMs = retryMs * 2 ** (outcome.attempts - 1)
-    await db.system((tx) => postpone(tx, tenantId, consumer.name, pauseMs))
-    clock.after(pauseMs + 1, () => this.#enqueue(tenantId, consumer))
+    await db.system((tx) => postpone(tx, tenantId, consumer.name, outcome.pauseMs))
+    clock.after(outcome.pauseMs + 1, () => this.#enqueue(tenantId, consumer))
     return true
   }
 }

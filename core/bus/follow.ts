@@ -84,8 +84,7 @@ export class Following implements Follower, Subscription {
         const query = { streamId, after: this.#cursor, upTo, limit: PAGE, filter: this.#filter }
         const page = await read(this.#context.db, query)
         if (this.#mode !== 'reading') return
-        this.#cursor = page.length < PAGE ? upTo : (page.at(-1)?.seq ?? upTo)
-        if (page.length > 0 && !this.#sink.push(page)) this.#pause()
+        this.#push(page, page.length < PAGE ? upTo : (page.at(-1)?.seq ?? upTo))
       }
     } catch (error) {
       this.#context.log.warn({ err: error }, 'a subscription waits for the database')
@@ -95,12 +94,18 @@ export class Following implements Follower, Subscription {
 
   #take(events: StoredEvent[]): void {
     const wanted = events.filter((event) => event.seq > this.#cursor && matches(this.#filter, event))
-    this.#cursor = events.at(-1)?.seq ?? this.#cursor
-    if (wanted.length > 0 && !this.#sink.push(wanted)) this.#pause()
+    this.#push(wanted, events.at(-1)?.seq ?? this.#cursor)
   }
 
-  // push may have closed us
-  #pause(): void {
-    if (this.#mode === 'live' || this.#mode === 'reading') this.#mode = 'full'
+  /** @param reached the cursor when the sink takes everything */
+  #push(events: StoredEvent[], reached: bigint): void {
+    const taken = events.length > 0 ? this.#sink.push(events) : 0
+    if (this.#mode === 'closed') return // by the sink, inside push
+    if (taken >= events.length) {
+      this.#cursor = reached
+      return
+    }
+    this.#cursor = events[taken - 1]?.seq ?? this.#cursor
+    this.#mode = 'full'
   }
 }

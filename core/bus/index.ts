@@ -13,6 +13,12 @@ import { type Bus, type HistoryQuery, PLATFORM_STREAM } from './types.ts'
 
 export type * from './types.ts'
 
+declare module 'fastify' {
+  interface FastifyInstance {
+    bus: Bus
+  }
+}
+
 export interface BusOptions {
   db: Db
   clock?: Clock

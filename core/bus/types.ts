@@ -21,8 +21,11 @@ export interface Opening {
 export interface Sink {
   /** Once, before the first event. */
   opened?(opening: Opening): void
-  /** Takes all of them; false means "no more now": the subscription pauses until `resume()` and re-reads the rest. */
-  push(events: StoredEvent[]): boolean
+  /**
+   * Takes events from the front and says how many. With fewer than all the subscription pauses until `resume()` and
+   * reads the rest again from the table: nothing waits in memory for a slow reader.
+   */
+  push(events: StoredEvent[]): number
   /** History does not reach back to `after`: the next event is `oldest` or a later one. */
   resync?(oldest: bigint): void
   /** The subscription could not begin (the database was away); it is closed. */

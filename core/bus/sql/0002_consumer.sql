@@ -15,6 +15,7 @@ create table core.consumer (
   failing_seq bigint, -- the event that is being retried
   attempts int not null default 0, -- failed attempts at failing_seq
   last_error text,
+  retry_at timestamptz, -- no host handles anything before
   primary key (tenant_id, name)
 );
 call core.isolate('core.consumer', 'select, insert, update');

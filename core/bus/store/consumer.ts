@@ -8,6 +8,8 @@ export interface Cursor {
   seq: bigint
   failingSeq: bigint | null
   attempts: number
+  /** A failed event's pause is not over yet. */
+  pausing: boolean
 }
 
 /**
@@ -50,8 +52,8 @@ export async function lockCursor(tx: Tx, name: string): Promise<Cursor | null> {
 
 function selectCursor(tx: Tx, name: string) {
   return tx<Cursor[]>`
-    select seq, failing_seq as "failingSeq", attempts from core.consumer
-    where tenant_id = (select core.tenant()) and name = ${name} for update skip locked`
+    select seq, failing_seq as "failingSeq", attempts, coalesce(retry_at > clock_timestamp(), false) as pausing
+    from core.consumer where tenant_id = (select core.tenant()) and name = ${name} for update skip locked`
 }
 
 /** The consumer's next events and the seq that the stream has reached, out of one snapshot. */
@@ -70,7 +72,8 @@ export async function nextEvents(tx: Tx, after: bigint, types: string[], limit: 
 
 export async function moveCursor(tx: Tx, name: string, seq: bigint): Promise<void> {
   await tx`
-    update core.consumer set seq = greatest(seq, ${seq.toString()}::bigint), failing_seq = null, attempts = 0, last_error = null
+    update core.consumer set seq = greatest(seq, ${seq.toString()}::bigint), failing_seq = null, attempts = 0,
+      last_error = null, retry_at = null
     where tenant_id = (select core.tenant()) and name = ${name}`
 }
 
@@ -80,10 +83,10 @@ export async function moveCursor(tx: Tx, name: string, seq: bigint): Promise<voi
  */
 export async function recordFailure(
   tx: Tx,
-  failure: { name: string; event: StoredEvent; error: string; maxAttempts: number }
-): Promise<{ attempts: number; dead: boolean } | null> {
-  const { name, event, error, maxAttempts } = failure
-  const [cursor] = await tx<Cursor[]>`
+  failure: { name: string; event: StoredEvent; error: string; maxAttempts: number; retryMs: number }
+): Promise<{ attempts: number; dead: boolean; pauseMs: number } | null> {
+  const { name, event, error, maxAttempts, retryMs } = failure
+  const [cursor] = await tx<Pick<Cursor, 'seq' | 'failingSeq' | 'attempts'>[]>`
     select seq, failing_seq as "failingSeq", attempts from core.consumer
     where tenant_id = (select core.tenant()) and name = ${name} for update`
   if (!cursor) await tx`insert into core.consumer (name, seq) values (${name}, ${(event.seq - 1n).toString()})`
@@ -95,12 +98,14 @@ export async function recordFailure(
       values (${newId()}, ${name}, ${event.id}, ${event.seq.toString()}, ${event.type}, ${error}, ${attempts})
       on conflict (tenant_id, consumer, event_id) do nothing`
     await moveCursor(tx, name, event.seq)
-    return { attempts, dead: true }
+    return { attempts, dead: true, pauseMs: 0 }
   }
+  const pauseMs = retryMs * 2 ** (attempts - 1)
   await tx`
-    update core.consumer set failing_seq = ${event.seq.toString()}, attempts = ${attempts}, last_error = ${error}
+    update core.consumer set failing_seq = ${event.seq.toString()}, attempts = ${attempts}, last_error = ${error},
+      retry_at = clock_timestamp() + ${pauseMs}::int * interval '1 ms'
     where tenant_id = (select core.tenant()) and name = ${name}`
-  return { attempts, dead: false }
+  return { attempts, dead: false, pauseMs }
 }
 
 /** Puts the work off after a failure. The database's clock decides when it is due. */
