@@ -83,6 +83,8 @@ export interface SandboxOptions {
   clock: SandboxClock
   log?: SandboxLog
   isolation?: IsolationOptions
+  /** Where the cell image is built; not on a noexec mount. Default: the system's temporary folder. */
+  imageDir?: string
   /** 'strict': ready() and run() fail where the jail cannot be built. Default 'best': report in status(). */
   require?: 'strict' | 'best'
   /** Cells alive at once, spares included. Default 16. */

@@ -16,6 +16,8 @@ interface Call {
   startedAt: number
   hostCalls: number
   done: boolean
+  /** Its session ended meanwhile: the isolate is not kept. */
+  orphan: boolean
   settled: () => void
   /** Set when a budget ended the call; what its isolate says afterwards is noise. */
   verdict: Failure | undefined
@@ -100,6 +102,7 @@ function start(id: number, head: CallHead, input: string): Promise<void> {
       startedAt: performance.now(),
       hostCalls: 0,
       done: false,
+      orphan: false,
       settled,
       verdict: undefined
     }
@@ -233,13 +236,14 @@ function finish(call: Call, report: () => void): void {
   const guest = call.guest
   if (!guest) return
   // Host calls that nobody awaited would go on in the next call; an isolate that never loaded is of no use.
-  if (guest.leave() > 0 || !guest.loaded || call.verdict) guest.dispose()
+  if (guest.leave() > 0 || !guest.loaded || call.verdict || call.orphan) guest.dispose()
   if (guest.disposed) return
   idle.push({ key: guestKey(call.head), sessionId: call.head.sessionId, guest })
   if (idle.length > MAX_IDLE_GUESTS) idle.shift()?.guest.dispose()
 }
 
 function endSession(sessionId: string): void {
+  for (const call of calls.values()) if (call.head.sessionId === sessionId) call.orphan = true
   for (let i = idle.length - 1; i >= 0; i--) if (idle[i]?.sessionId === sessionId) idle.splice(i, 1)[0]?.guest.dispose()
 }
 

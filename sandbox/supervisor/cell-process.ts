@@ -9,7 +9,7 @@ import { refuseJson } from './check-json.ts'
 import { answerHostCall } from './host-call.ts'
 import { cancelled, type Job } from './job.ts'
 import type { CellKind } from './launch.ts'
-import { innermost, rssMb } from './proc.ts'
+import { cellPid, killCell, killGroup, rssMb } from './proc.ts'
 import { type Answer, readAnswer, readLog } from './read.ts'
 
 const START_MS = 10_000
@@ -20,11 +20,14 @@ const MAX_STRAYS = 1000
 const MAX_UNREAD_BYTES = 96 * 1024 * 1024
 const MAX_STDERR_BYTES = 1024 * 1024
 const REAP_MS = 1000
+const MAX_SKILLS = 128
+const MAX_SKILL_BYTES = 64 * 1024 * 1024
 
 export interface CellOwner {
   clock: SandboxClock
   graceMs: number
   memoryMb: number
+  namespaces: boolean
   nextJobId(): number
   nextGeneration(): number
   ready(cell: CellProcess): void
@@ -64,6 +67,7 @@ export class CellProcess {
   readonly #starting: { cancel(): void }
   #pid: number
   #strays = 0
+  #skillBytes = 0
   #unsent: Buffer[] = []
   #stderr = ''
   #stderrBytes = 0
@@ -96,6 +100,11 @@ export class CellProcess {
     return this.#pid
   }
 
+  /** It holds more skill sources than is good for it: time for a fresh one. */
+  get full(): boolean {
+    return this.#skills.size > MAX_SKILLS || this.#skillBytes > MAX_SKILL_BYTES
+  }
+
   /** Blank until now; from here on this tenant's, for life. */
   bind(tenantId: string): void {
     if (this.tenantId !== null && this.tenantId !== tenantId) throw new Error('a cell has one tenant')
@@ -115,7 +124,9 @@ export class CellProcess {
     if (!this.#skills.has(call.skill.digest)) {
       this.#skills.add(call.skill.digest)
       const head: LoadHead = { digest: call.skill.digest, entry: call.skill.entry }
-      this.#send(Kind.load, 0, head, JSON.stringify(Object.fromEntries(call.skill.files)))
+      const files = JSON.stringify(Object.fromEntries(call.skill.files))
+      this.#skillBytes += files.length
+      this.#send(Kind.load, 0, head, files)
     }
     const memory = Math.min(Math.max(8, Math.ceil(call.limits.memoryMb)), memoryMb / 2)
     this.#send(Kind.call, id, job.head(memory), call.input)
@@ -151,10 +162,9 @@ export class CellProcess {
     this.#hold(true)
     const outer = this.#child.pid
     if (outer === undefined) return
-    // The innermost first: its wrapper then reaps it and exits, so no zombie is left to whoever is pid 1.
-    signal(innermost(outer))
+    killCell(outer, this.#owner.namespaces)
     this.#owner.clock.after(REAP_MS, () => {
-      if (this.state !== 'dead') signal(-outer)
+      if (this.state !== 'dead') killGroup(outer)
     })
   }
 
@@ -168,7 +178,7 @@ export class CellProcess {
     for (const job of jobs) job.stopTimers()
     const why = this.#death ?? { reason: 'crash', killed: false, blame: undefined, code: 'SANDBOX_KILLED' as const }
     // The group, too: a wrapper that died alone must not leave its child behind.
-    if (this.#child.pid !== undefined) signal(-this.#child.pid)
+    if (this.#child.pid !== undefined) killGroup(this.#child.pid)
     this.#owner.gone(
       this,
       jobs.filter((job) => !job.settled),
@@ -222,7 +232,7 @@ export class CellProcess {
   #take(frame: Frame): void {
     if (frame.kind === Kind.ready && this.state === 'starting') {
       this.#starting.cancel()
-      this.#pid = innermost(this.#pid)
+      this.#pid = cellPid(this.#pid, this.#owner.namespaces) ?? this.#pid
       this.state = 'ready'
       this.#owner.ready(this)
       return
@@ -298,12 +308,4 @@ function toError(job: Job, failure: NonNullable<Answer['failure']>, details: Rec
       : cancelled()
   const more = { name: failure.name, stack: failure.stack, limit: failure.limit }
   return new SandboxError(failure.code, failure.message, { details: { ...details, ...more } })
-}
-
-function signal(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch {
-    // gone already
-  }
 }

@@ -2,6 +2,7 @@ import type { IsolationOptions, SandboxClock } from '../types.ts'
 import type { Image } from './image.ts'
 import { furnishJail, type Jail } from './jail.ts'
 import { bare, type Isolation, launch } from './launch.ts'
+import { killCell } from './proc.ts'
 import { findTool } from './tools.ts'
 
 const NOBODY = 65_534
@@ -76,14 +77,7 @@ function probe(image: Image, isolation: Isolation, clock: SandboxClock): Promise
     let stderr = ''
     let verdict: string | undefined = 'it did not start in time'
     const end = () => {
-      // The group holds wrapper and cell; the wrapper is our child, so its exit is reported to us.
-      if (child.pid !== undefined) {
-        try {
-          process.kill(-child.pid, 'SIGKILL')
-        } catch {
-          // gone already
-        }
-      }
+      if (child.pid !== undefined && child.exitCode === null) killCell(child.pid, isolation.namespaces)
     }
     const timer = clock.after(PROBE_MS, end)
     child.stderr?.on('data', (chunk: Buffer) => {

@@ -17,9 +17,9 @@ export interface Image {
   remove(): void
 }
 
-/** Builds the image in the temporary folder; 0755, for the cell may run as another user. Nothing in it is secret. */
-export function buildImage(): Image {
-  const dir = mkdtempSync(join(tmpdir(), 'agentos-cell-'))
+/** Builds the image below `parent`; 0755, for the cell may run as another user. Nothing in it is secret. */
+export function buildImage(parent = tmpdir()): Image {
+  const dir = mkdtempSync(join(parent, 'agentos-cell-'))
   chmodSync(dir, 0o755)
   const app = join(dir, 'app')
   for (const folder of ['cell', 'wire']) copySources(folder, join(app, folder))
@@ -31,12 +31,23 @@ export function buildImage(): Image {
   return { dir, main: 'app/cell/main.js', remove: () => rmSync(dir, { recursive: true, force: true }) }
 }
 
+// stripTypeScriptTypes warns that it is experimental, on the stderr of an engine that runs on type stripping anyway.
+function stripTypes(source: string): string {
+  const { emitWarning } = process
+  process.emitWarning = () => undefined
+  try {
+    return stripTypeScriptTypes(source)
+  } finally {
+    process.emitWarning = emitWarning
+  }
+}
+
 function copySources(from: string, to: string): void {
   mkdirSync(to, { recursive: true })
   const folder = new URL(`${from}/`, room)
   for (const name of readdirSync(folder)) {
     if (!name.endsWith('.ts')) continue
-    const stripped = stripTypeScriptTypes(readFileSync(new URL(name, folder), 'utf8'))
+    const stripped = stripTypes(readFileSync(new URL(name, folder), 'utf8'))
     // Only specifiers and the file names in URLs end in .ts' here.
     writeFileSync(join(to, name.replace(/\.ts$/, '.js')), stripped.replaceAll(".ts'", ".js'"))
   }

@@ -51,10 +51,11 @@ export class Job {
     this.#timers.push(clock.after(ms, run))
   }
 
-  /** Calls `run` when the caller's signal fires, at most once, and never after the job settled. */
+  /** Calls `run` (instead of an earlier one) when the caller's signal fires, never after the job settled. */
   onAbort(run: () => void): void {
     const { signal } = this.call
     if (!signal) return
+    if (this.#abort) signal.removeEventListener('abort', this.#abort)
     this.#abort = run
     signal.addEventListener('abort', run, { once: true })
   }

@@ -46,7 +46,9 @@ function commandLine(image: Image, isolation: Isolation, kind: CellKind, main: s
   const inside = [...nodeFlags(image, isolation, kind), jail ? `/${main}` : join(image.dir, main)]
   const node = [process.execPath, ...inside]
   const drop = [tool('setpriv'), '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all', '--']
-  const line: string[] = []
+  // env: {} is not enough: tools that hook spawn (test runners, tracers) put their NODE_OPTIONS into every child.
+  const env = findTool('env')
+  const line: string[] = env ? [env, '-i'] : []
   if (prlimit) {
     line.push(tool('prlimit'), '--core=0', `--nofile=${MAX_FILES}`)
     // Bytes without a suffix. With JIT every isolate counts its 512 MB code range: the RSS poll holds those cells.

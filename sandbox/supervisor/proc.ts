@@ -1,22 +1,47 @@
 import { readFileSync } from 'node:fs'
 
-const PAGE_BYTES = 4096
-
 /** Resident memory of a process in MB, or undefined when it is gone or the system has no /proc. */
 export function rssMb(pid: number): number | undefined {
   try {
-    return (Number(readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ')[1]) * PAGE_BYTES) / 1_048_576
+    const found = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))
+    return found ? Number(found[1]) / 1024 : undefined
   } catch {
     return undefined
   }
 }
 
-/** Host pid of the cell itself below its wrapper: unshare forks once, everything else execs. */
-export function innermost(pid: number): number {
+/**
+ * Host pid of the cell. With namespaces the child we spawned is `unshare`, and its only child is pid 1 of the cell's pid
+ * namespace; all other wrappers exec. Undefined while unshare has not forked yet.
+ */
+export function cellPid(child: number, namespaces: boolean): number | undefined {
+  if (!namespaces) return child
   try {
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ').filter(Boolean)
-    return children.length === 1 ? innermost(Number(children[0])) : pid
+    return Number(readFileSync(`/proc/${child}/task/${child}/children`, 'latin1').trim().split(' ')[0]) || undefined
   } catch {
-    return pid
+    return undefined
+  }
+}
+
+/**
+ * SIGKILL for a cell that was spawned as `child`, which must not have been reaped yet. Pid 1 of the namespace goes first:
+ * everything in there dies with it, and unshare reaps it and exits, so no zombie is left to an engine that is pid 1.
+ */
+export function killCell(child: number, namespaces: boolean): void {
+  const inner = cellPid(child, namespaces)
+  if (inner === undefined) killGroup(child)
+  else signal(inner)
+}
+
+/** SIGKILL for whatever is left of a cell's process group. */
+export function killGroup(child: number): void {
+  signal(-child)
+}
+
+function signal(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // gone already
   }
 }

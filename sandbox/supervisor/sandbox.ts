@@ -9,6 +9,7 @@ import { bare, type CellKind, launch } from './launch.ts'
 
 const POLL_MS = 50
 const MAX_START_FAILURES = 3
+const RESPAWN_MS = 1000
 const CAPABILITY = /^[a-z][a-zA-Z0-9]{0,40}(\.[a-z][a-zA-Z0-9]{0,40})?$/
 const RESERVED = new Set(['session', 'signal'])
 
@@ -24,7 +25,8 @@ interface Lane {
  * the network: it gets source text and JSON, and gives JSON back.
  */
 export class Sandbox {
-  readonly #options: Required<Omit<SandboxOptions, 'log' | 'isolation'>> & Pick<SandboxOptions, 'log' | 'isolation'>
+  readonly #options: Required<Omit<SandboxOptions, 'log' | 'isolation' | 'imageDir'>> &
+    Pick<SandboxOptions, 'log' | 'isolation' | 'imageDir'>
   readonly #cells = new Set<CellProcess>()
   readonly #lanes = new Map<string, Lane>()
   readonly #kindsUsed = new Set<CellKind>()
@@ -146,7 +148,8 @@ export class Sandbox {
   }
 
   async #detect(): Promise<void> {
-    const image = buildImage()
+    this.#image?.remove()
+    const image = buildImage(this.#options.imageDir)
     this.#image = image
     const detected = await detect(image, this.#options.isolation ?? {}, this.#options.clock)
     if (this.#options.require === 'strict' && detected.isolation.jail === null) {
@@ -170,24 +173,23 @@ export class Sandbox {
   #pump(): void {
     if (this.#closed) return
     for (const [key, lane] of [...this.#lanes]) {
-      let first = lane.queue[0]
-      if (!first) {
-        this.#lanes.delete(key)
-        continue
-      }
-      let placed = false
-      for (let cell = this.#place(lane, first); cell; cell = first && this.#place(lane, first)) {
-        lane.queue.shift()
-        cell.start(first)
-        placed = true
-        first = lane.queue[0]
-        if (!first) break
-      }
+      const before = lane.queue.length
+      // Suspects wait for a cell of their own; the others must not wait behind them.
+      for (const alone of [false, true]) this.#serve(lane, alone)
       // Whoever got a place goes to the end of the line: the next free cell is another tenant's.
-      if (placed) {
-        this.#lanes.delete(key)
-        if (lane.queue.length > 0) this.#lanes.set(key, lane)
-      }
+      if (lane.queue.length < before || before === 0) this.#lanes.delete(key)
+      if (lane.queue.length > 0) this.#lanes.set(key, lane)
+    }
+  }
+
+  #serve(lane: Lane, alone: boolean): void {
+    for (;;) {
+      const at = lane.queue.findIndex((job) => job.alone === alone)
+      const job = lane.queue[at]
+      const cell = job && !job.settled ? this.#place(lane, job) : undefined
+      if (!job || (!cell && !job.settled)) return
+      lane.queue.splice(at, 1)
+      cell?.start(job)
     }
   }
 
@@ -258,6 +260,7 @@ export class Sandbox {
         clock,
         graceMs,
         memoryMb: cellMemoryMb,
+        namespaces: this.#detected.isolation.namespaces,
         nextJobId: () => {
           this.#lastJobId = (this.#lastJobId + 1) >>> 0 // u32 in the frames
           return this.#lastJobId
@@ -279,7 +282,7 @@ export class Sandbox {
   }
 
   #freed(cell: CellProcess): void {
-    if (cell.runs >= this.#options.recycleAfter && cell.state === 'ready') {
+    if ((cell.runs >= this.#options.recycleAfter || cell.full) && cell.state === 'ready') {
       cell.state = 'retiring'
       this.#counts.recycled++
     }
@@ -324,11 +327,14 @@ export class Sandbox {
       )
     const unused = cell.runs === 0 && !['evicted', 'idle', 'close', 'memory'].includes(reason)
     if (unused && ++this.#startFailures >= MAX_START_FAILURES) this.#startFailed(cell)
+    const refill = () => this.#refill()
     // Nobody else was there: it was this call.
     const blame = why.blame ?? (jobs.length === 1 ? jobs[0] : undefined)
     for (const job of jobs) this.#settleOrRetry(cell, job, blame, why)
     this.#pump()
-    setImmediate(() => this.#refill())
+    // A cell that cannot start must not be respawned in a busy loop.
+    if (unused) this.#options.clock.after(RESPAWN_MS, refill)
+    else setImmediate(refill)
   }
 
   #settleOrRetry(cell: CellProcess, job: Job, blame: Job | undefined, why: Death): void {
@@ -354,6 +360,9 @@ export class Sandbox {
 
   #startFailed(cell: CellProcess): void {
     this.#startFailures = 0
+    // The machine changed, or a cleaner of the temporary folder took the image: look again at the next call.
+    this.#detected = undefined
+    this.#detecting = undefined
     for (const lane of this.#lanes.values()) {
       if (lane.kind !== cell.kind) continue
       for (const job of lane.queue.splice(0))
