@@ -1,0 +1,18 @@
+import { z } from 'zod'
+
+export const RegistryOptions = z.strictObject({
+  /** PEM (PKCS 8) of the registry's own signing key, mode 0600; made when it is not there. */
+  keyFile: z.string().min(1),
+  /** Public keys (SPKI, base64) of former or other registry keys that an install believes too. */
+  trustedRoots: z.array(z.string()).default([]),
+  /** Scopes that only Tenant Zero may publish under. */
+  reservedScopes: z.array(z.string()).default(['agentos']),
+  sandbox: z
+    .strictObject({
+      /** `strict` refuses to run skills where the machine cannot give a cell its jail. */
+      require: z.enum(['strict', 'best']).default('best'),
+      maxCells: z.int().min(1).default(16)
+    })
+    .prefault({})
+})
+export type RegistryOptions = z.output<typeof RegistryOptions>
