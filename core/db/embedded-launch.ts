@@ -49,27 +49,30 @@ async function makeSymlinks(root: string): Promise<void> {
   }
 }
 
-// No passwd entry is needed; high, so that it is nobody's login.
-const strangerUid = 54329
+interface Account {
+  name: string
+  uid: number
+}
+
+// initdb insists on a name for its user id: arbitrary ids (docker run --user 12345) have none.
+async function readAccounts(): Promise<Account[]> {
+  const text = await readFile('/etc/passwd', 'utf8').catch(() => '')
+  return text
+    .split('\n')
+    .map((line) => line.split(':'))
+    .map(([name = '', , uid = '']) => ({ name, uid: Number(uid) }))
+    .filter(({ name, uid }) => name && uid > 0)
+}
 
 /**
- * The first way that works here: PostgreSQL refuses to run as root, so root runs it inside a user namespace (its files
+ * The first way that works here. PostgreSQL refuses to run as root, so root runs it inside a user namespace (its files
  * stay root's), and where the system refuses those (containers), as another user on a folder given to it.
  * @param dir exists; it is given to that other user
  * @throws EmbeddedFailed naming what each way said
  */
 export async function chooseLaunch(binaries: Binaries, dir: string): Promise<Launch> {
   const isRoot = process.getuid?.() === 0
-  const dropped = ['setpriv', `--reuid=${strangerUid}`, `--regid=${strangerUid}`, '--clear-groups']
-  // Only to pass through parent folders of mode 0700 (/root), in which both the project and its home often are.
-  const passing = [...dropped, '--inh-caps=+dac_override', '--ambient-caps=+dac_override']
-  const ways: Launch[] = isRoot
-    ? [
-        { how: 'user namespace', prefix: ['unshare', '--user', '--map-user=1000', '--map-group=1000', '--'] },
-        { how: 'other user', prefix: [...dropped, '--'], uid: strangerUid },
-        { how: 'other user, file capability', prefix: [...passing, '--'], uid: strangerUid }
-      ]
-    : [{ how: 'plain', prefix: [] }]
+  const ways = process.platform === 'win32' ? [plain] : await waysOf(isRoot)
   const said: string[] = []
   for (const way of ways) {
     try {
@@ -83,13 +86,38 @@ export async function chooseLaunch(binaries: Binaries, dir: string): Promise<Lau
   throw new EmbeddedFailed(said.join('; '))
 }
 
-// Proves that the binary is reachable, its libraries load and the folder can be written, as the one who will run it.
+const plain: Launch = { how: 'plain', prefix: [] }
+
+async function waysOf(isRoot: boolean): Promise<Launch[]> {
+  const accounts = await readAccounts()
+  const prefer = (...names: (string | number)[]) =>
+    names.map((name) => accounts.find((a) => a.name === name || a.uid === name)).find((a) => a !== undefined) ??
+    accounts[0] ?? { name: 'nobody', uid: 65534 }
+  const inside = prefer(1000).uid
+  const space: Launch = {
+    how: 'user namespace',
+    prefix: ['unshare', '--user', `--map-user=${inside}`, `--map-group=${inside}`, '--']
+  }
+  if (!isRoot) return [plain, space]
+  const { uid } = prefer('agentos', 'nobody')
+  const dropped = ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups']
+  // Only to pass through parent folders of mode 0700 (/root), in which both the project and its home often are.
+  const passing = [...dropped, '--inh-caps=+dac_override', '--ambient-caps=+dac_override']
+  return [
+    space,
+    { how: 'other user', prefix: [...dropped, '--'], uid },
+    { how: 'other user, file capability', prefix: [...passing, '--'], uid }
+  ]
+}
+
+// Proves that the binary is reachable, its libraries load, its user has a name and may write the folder.
 async function tryLaunch(way: Launch, { postgres }: Binaries, dir: string): Promise<void> {
-  if (way.how === 'plain') {
+  if (process.platform === 'win32') {
     await run(postgres, ['--version'], { timeout: 10_000 })
     return
   }
-  const script = 'test -w "$1" && test -x "$1" || { echo "no access to $1" >&2; exit 1; }; exec "$2" --version'
+  const script =
+    'id -un >/dev/null || exit 1; test -w "$1" && test -x "$1" || { echo "no access to $1" >&2; exit 1; }; exec "$2" --version'
   const [program = '', ...args] = [...way.prefix, 'sh', '-c', script, 'sh', dir, postgres]
   await run(program, args, { timeout: 10_000 })
 }

@@ -83,7 +83,7 @@ async function startOrAttach(options: EmbeddedOptions): Promise<EmbeddedPostgres
       server = found ? { ...found, attached: true, exited: undefined } : await start()
       if (!found || found.ready) return await claim(server, { dir, password, clock, log, database: options.database })
     } catch (error) {
-      if (error instanceof EmbeddedInUse) throw error
+      if (error instanceof EmbeddedInUse || (error instanceof EmbeddedFailed && !passes(error.message))) throw error
       // The parent of a found server was just killed: the server is on its way down, its memory is still in use, or its
       // pid file is stale. All of these pass by themselves.
       if (clock.monotonic() > deadline) {
@@ -95,6 +95,11 @@ async function startOrAttach(options: EmbeddedOptions): Promise<EmbeddedPostgres
       throw new EmbeddedFailed(`process ${found?.pid} holds ${data} and does not get ready`)
     await clock.sleep(25)
   }
+}
+
+// The server's own words (LC_ALL=C) for: the children of a killed one still live, another one is starting, a port was taken.
+function passes(message: string): boolean {
+  return /still in use|lock file|another postmaster|address already in use|could not bind|shared memory/i.test(message)
 }
 
 interface Claim {

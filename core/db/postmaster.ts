@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -18,13 +19,19 @@ export async function readPostmaster(data: string): Promise<Postmaster | undefin
   return { pid, port: Number(lines[3]), ready: lines[7]?.trim() === 'ready' }
 }
 
-/** Whether a process with this id is there. */
+/** Whether a process with this id runs; one that has ended and waits for its parent (in containers for ever) does not. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
-    return true
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+    if (!(error instanceof Error && 'code' in error && error.code === 'EPERM')) return false
+  }
+  try {
+    // "pid (name) state ...": the name may hold anything, also ") ".
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return !/^ [ZX]/.test(text.slice(text.lastIndexOf(')') + 1))
+  } catch {
+    return process.platform !== 'linux'
   }
 }
 
@@ -33,5 +40,5 @@ async function isPostgres(pid: number): Promise<boolean> {
   if (!isAlive(pid)) return false
   const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => undefined)
   if (status === undefined) return process.platform !== 'linux'
-  return /^Name:\s+postgres$/m.test(status) && !/^State:\s+[ZX]/m.test(status)
+  return /^Name:\s+postgres$/m.test(status)
 }
