@@ -7,7 +7,7 @@ import { createJobs, type JobRun } from '#core/queue/jobs.ts'
 import { testDb } from '#test/support/db.ts'
 import { until } from '#test/support/until.ts'
 
-const rooms = [{ name: 'core/jobs', dir: new URL('../jobs/sql/', import.meta.url) }]
+const rooms = [{ name: 'core/queue/jobs', dir: new URL('../jobs/sql/', import.meta.url) }]
 const Data = z.strictObject({ tenantId: z.string(), n: z.number() })
 type Data = z.output<typeof Data>
 

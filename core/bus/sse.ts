@@ -1,0 +1,102 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Clock } from '#core/clock.ts'
+import { RequestInvalid } from '#core/errors.ts'
+import type { StoredEvent } from '#core/events.ts'
+import type { Bus, FollowQuery, Subscription } from './types.ts'
+import { wireEvent } from './wire.ts'
+
+export interface SseOptions {
+  bus: Bus
+  clock: Clock
+  tenantId: string
+  query: FollowQuery
+  /** Comments keep proxies from cutting an idle stream. Default 15 s. */
+  pingMs?: number
+  /** A reader that takes nothing for this long is cut off; it comes back with its Last-Event-ID. Default 10 s. */
+  stalledMs?: number
+  /** What EventSource waits before it reconnects. Default 1000. */
+  retryMs?: number
+  /** Ends the stream, e.g. with the session or at shutdown. */
+  signal?: AbortSignal
+  /** True for the event after which nothing follows: the stream ends behind it. */
+  last?: (event: StoredEvent) => boolean
+}
+
+/** True when the client prefers an event stream over JSON. */
+export function wantsEventStream(request: FastifyRequest): boolean {
+  return /(^|[\s,])text\/event-stream\b/i.test(request.headers.accept ?? '')
+}
+
+/**
+ * Where the client's last connection ended: its Last-Event-ID, or else `after`.
+ * @throws REQUEST_INVALID for a Last-Event-ID that is no seq
+ */
+export function resumeFrom(request: FastifyRequest, after: bigint | undefined): bigint | undefined {
+  const id = request.headers['last-event-id']
+  if (id === undefined || id === '') return after
+  if (typeof id !== 'string' || !/^\d{1,18}$/.test(id)) {
+    throw new RequestInvalid([{ pointer: '/headers/last-event-id', detail: 'not the id of an event of this stream' }])
+  }
+  return BigInt(id)
+}
+
+/**
+ * Answers a request with the stream of its events (text/event-stream): id is the seq, event the name, data the event
+ * as on the WebSocket. Topics must be checked before: the headers go out at once. Ends when the client goes.
+ */
+export function streamEvents(reply: FastifyReply, options: SseOptions): void {
+  const { bus, clock, tenantId, query, signal } = options
+  reply.hijack()
+  const out = reply.raw
+  out.writeHead(200, {
+    'content-type': 'text/event-stream; charset=utf-8',
+    'cache-control': 'no-store',
+    'x-accel-buffering': 'no', // nginx would collect the events
+    'x-request-id': reply.request.id
+  })
+  out.write(`retry: ${options.retryMs ?? 1000}\n\n`)
+
+  let subscription: Subscription | undefined
+  let stalled: { cancel(): void } | undefined
+  const ping = clock.every(options.pingMs ?? 15_000, () => void (out.writableNeedDrain || out.write(': ping\n\n')))
+  const end = () => {
+    ping.cancel()
+    stalled?.cancel()
+    subscription?.close()
+    signal?.removeEventListener('abort', end)
+    if (!out.writableEnded) out.end()
+  }
+  out.on('close', end)
+  out.on('error', end)
+  out.on('drain', () => {
+    stalled?.cancel()
+    subscription?.resume()
+  })
+  signal?.addEventListener('abort', end, { once: true })
+  if (signal?.aborted) {
+    end()
+    return
+  }
+
+  subscription = bus.follow(tenantId, query, {
+    resync: (oldest) => void out.write(`event: resync\ndata: {"oldest":${oldest}}\n\n`),
+    failed: end,
+    push(events) {
+      let taken = 0
+      while (taken < events.length && !out.writableNeedDrain) {
+        const event = events[taken++]
+        if (!event) break
+        out.write(`id: ${event.seq}\nevent: ${event.type}\ndata: ${JSON.stringify(wireEvent(event))}\n\n`)
+        if (options.last?.(event)) {
+          end()
+          return events.length
+        }
+      }
+      if (taken < events.length) {
+        stalled?.cancel()
+        stalled = clock.after(options.stalledMs ?? 10_000, () => out.destroy())
+      }
+      return taken
+    }
+  })
+}

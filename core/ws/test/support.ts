@@ -1,0 +1,109 @@
+import { once } from 'node:events'
+import type { Test } from 'tap'
+import { type ClientOptions, WebSocket } from 'ws'
+import { z } from 'zod'
+import { createBus } from '#core/bus/index.ts'
+import { defineEvent } from '#core/events.ts'
+import { must } from '#core/must.ts'
+import { Gateway, type GatewayOptions, gatewayRoom } from '#core/ws/index.ts'
+import { testApp } from '#test/support/app.ts'
+import { until } from '#test/support/until.ts'
+
+export const Rang = defineEvent('bell.rang', {
+  subject: 'bell',
+  data: z.strictObject({ n: z.number(), pad: z.string().optional() })
+})
+export const Cried = defineEvent('crier.cried', {
+  subject: 'crier',
+  data: z.strictObject({ n: z.number() }),
+  stream: 'platform'
+})
+
+// biome-ignore lint/suspicious/noExplicitAny: frames are looked at by t.match
+type Frame = any
+
+/** A client as strangers write them: sends frames, keeps what comes. */
+export class Client {
+  readonly socket: WebSocket
+  readonly frames: Frame[] = []
+  readonly closed: Promise<{ code: number; reason: string }>
+  #next = 1
+
+  constructor(url: string, options: ClientOptions = {}) {
+    this.socket = new WebSocket(url, options)
+    this.socket.on('message', (data) => this.frames.push(JSON.parse(String(data))))
+    this.socket.on('error', () => {}) // 'close' follows
+    this.closed = once(this.socket, 'close').then(([code, reason]) => ({ code, reason: String(reason) }))
+  }
+
+  get events(): Frame[] {
+    return this.frames.flatMap((frame) => frame.events ?? (frame.event ? [frame] : []))
+  }
+
+  async request(method: string, params?: object): Promise<Frame> {
+    if (this.socket.readyState === WebSocket.CONNECTING) await once(this.socket, 'open')
+    const id = String(this.#next++)
+    this.socket.send(JSON.stringify({ id, method, ...(params ? { params } : {}) }))
+    await until(() => this.frames.some((frame) => frame.id === id), `the answer to ${method}`)
+    return this.frames.find((frame) => frame.id === id)
+  }
+
+  async send(text: string | Buffer): Promise<void> {
+    if (this.socket.readyState === WebSocket.CONNECTING) await once(this.socket, 'open')
+    this.socket.send(text)
+  }
+}
+
+export type Served = Awaited<ReturnType<typeof serve>>
+
+/** The app with its gateway, listening. */
+export async function serve(
+  t: Test,
+  options: Partial<GatewayOptions> = {},
+  methods: (gateway: Gateway) => void = () => {}
+) {
+  const test = await testApp(t, {
+    rooms: [{ room: gatewayRoom }],
+    parts: ({ db, auth, log }) => {
+      const bus = createBus({ db, log })
+      const ws = new Gateway({ auth, bus, db, log, ...options })
+      methods(ws)
+      return { bus, ws }
+    }
+  })
+  const { app } = test
+  await app.bus.start()
+  t.teardown(() => app.bus.stop())
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const address = app.server.address()
+  const port = typeof address === 'object' ? must(address, 'the address').port : 0
+  const url = `ws://127.0.0.1:${port}/v1/ws`
+  const clients = new Set<Client>()
+  t.teardown(() => {
+    for (const client of clients) client.socket.terminate()
+  })
+  const connect = (clientOptions?: ClientOptions) => {
+    const client = new Client(url, clientOptions)
+    clients.add(client)
+    return client
+  }
+  /** Connected and greeted. */
+  const enter = async (key: string, hello: object = {}) => {
+    const client = connect()
+    const answer = await client.request('hello', { protocol: 1, token: key, ...hello })
+    if (!answer.result) throw new Error(JSON.stringify(answer))
+    return client
+  }
+  const emit = (tenantId: string, count: number, pad?: string) =>
+    test.db.tenant(tenantId, (tx) =>
+      app.bus.emitAll(
+        tx,
+        Array.from({ length: count }, (_, i) => ({
+          type: Rang,
+          subjectId: 'b',
+          data: { n: i + 1, ...(pad === undefined ? {} : { pad }) }
+        }))
+      )
+    )
+  return { ...test, url, port, connect, enter, emit }
+}
