@@ -22,6 +22,9 @@ export type RoomInfo = z.output<typeof RoomShape>
 /** What the kernel says of itself, to Tenant Zero's operators. */
 export const systemRoom = definePlugin({
   name: 'system',
+  needs: ['db'],
+  tables: ['core.idempotency'],
+  migrations: new URL('./sql/', import.meta.url),
   permissions: { 'platform:rooms': 'See which rooms this server runs: their routes, tables, events and needs.' },
   register: systemRoutes
 })

@@ -1,0 +1,28 @@
+// The published surface `agentos/plugin`: all that a third party's room needs, and all that we may not break.
+
+export { z } from 'zod'
+export {
+  type ActorRef,
+  type ActorRow,
+  type Applied,
+  defineMachine,
+  type Effect,
+  type EffectCall,
+  type Json,
+  type MachineKind,
+  type Outcome,
+  type Want,
+  type Wants
+} from '#core/actors/index.ts'
+export type { Identity } from '#core/auth/auth.ts'
+export type { Bus } from '#core/bus/index.ts'
+export { type Clock, systemClock } from '#core/clock.ts'
+export type { Db, TenantContext, Tx } from '#core/db/index.ts'
+export { AppError, type AppErrorClass, defineError, type FieldError, NotFound, RequestInvalid } from '#core/errors.ts'
+export { defineEvent, type EventType, type PendingEvent, pending, type StoredEvent } from '#core/events.ts'
+export { type Answer, idempotent, sendAnswer } from '#core/http/idempotency.ts'
+export { decodeCursor, encodeCursor, PageQuery, type Position, page, pageOf } from '#core/http/page.ts'
+export { IdParams } from '#core/http/validation.ts'
+export { isId, newId } from '#core/ids.ts'
+export { must } from '#core/must.ts'
+export { type App, definePlugin, type Room } from '#core/plugin.ts'

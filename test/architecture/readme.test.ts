@@ -1,0 +1,82 @@
+import { existsSync, readFileSync } from 'node:fs'
+import t from 'tap'
+import type { Room, Seat } from '#core/plugin.ts'
+import { testApp } from '#test/support/app.ts'
+import { type RoomFacts, readmeProblems } from './readme.ts'
+
+const root = new URL('../../', import.meta.url)
+const plugins = new URL('config/plugins.ts', root)
+
+// The kernel's rooms live in core; `system` is told in core/http.
+function folderOf(name: string): string {
+  const found = [`plugins/${name}`, `core/${name}`, name, name === 'system' ? 'core/http' : ''].find(
+    (dir) => dir !== '' && existsSync(new URL(`${dir}/`, root))
+  )
+  if (found === undefined) throw new Error(`room "${name}" has no folder`)
+  return found
+}
+
+function problemsOf(facts: RoomFacts): string[] {
+  const readme = new URL(`${folderOf(facts.name)}/README.md`, root)
+  if (!existsSync(readme)) return [`room "${facts.name}" has no README.md`]
+  return readmeProblems(readFileSync(readme, 'utf8'), facts)
+}
+
+function factsOf(room: Room): RoomFacts {
+  return {
+    name: room.name,
+    tables: room.tables ?? [],
+    emits: (room.emits ?? []).map((event) => event.type),
+    consumes: (room.consumes ?? []).map((event) => event.type),
+    decorators: room.decorators ?? []
+  }
+}
+
+t.test("the READMEs of the kernel's rooms say what their manifests and routes say", async (t) => {
+  const { app } = await testApp(t)
+  t.strictSame(app.rooms().flatMap(problemsOf), [])
+})
+
+t.test(
+  'the READMEs of the configured rooms say what their manifests say',
+  { skip: !existsSync(plugins) },
+  async (t) => {
+    const config: Record<string, unknown> = await import(plugins.href)
+    const seats = Object.values(config).filter(Array.isArray).flat().filter(isSeat)
+    t.ok(seats.length > 0, 'config/plugins.ts exports a list of rooms')
+    t.strictSame(
+      seats.flatMap(({ room }) => problemsOf(factsOf(room))),
+      []
+    )
+  }
+)
+
+function isSeat(value: unknown): value is Seat {
+  return typeof value === 'object' && value !== null && 'room' in value
+}
+
+t.test('a README that says too little or too much is found', async (t) => {
+  const facts: RoomFacts = {
+    name: 'shapes',
+    tables: ['shapes.shape'],
+    emits: ['shape.drawn'],
+    consumes: ['session.completed'],
+    decorators: ['shapes'],
+    routes: [{ method: 'GET', url: '/v1/shapes/:id' }]
+  }
+  const good = `# shapes
+| kind | names |
+| --- | --- |
+| tables | \`shapes.shape\` |
+| routes | \`GET /v1/shapes/:id\` (\`ignored\` is not) |
+| events out | \`shape.drawn\` |
+| events in | \`session.completed\` |
+| decorators | \`app.shapes\` |`
+  t.strictSame(readmeProblems(good.replace(' (`ignored` is not)', ''), facts), [])
+  t.match(readmeProblems(good, facts), [/names routes that the room has not: ignored/])
+  t.match(readmeProblems(good.replaceAll('shapes.shape`', 'shapes.form`').replace(' (`ignored` is not)', ''), facts), [
+    'README of "shapes" does not name tables: shapes.shape',
+    'README of "shapes" names tables that the room has not: shapes.form'
+  ])
+  t.equal(readmeProblems('# shapes', facts).length, 4)
+})
