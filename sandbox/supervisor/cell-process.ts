@@ -90,7 +90,7 @@ export class CellProcess {
         this.#stderr += error.message
         this.#dead(null, resolve)
       })
-      child.once('exit', (_code, signal) => this.#dead(signal, resolve))
+      child.once('exit', (_code, signal) => this.#dead(signal ?? this.#relayed(), resolve))
     })
     this.#starting = owner.clock.after(START_MS, () => this.kill('start'))
     this.#hold(false)
@@ -185,6 +185,11 @@ export class CellProcess {
       { ...why, signal: killedBy, stderr: this.#stderr }
     )
     resolve()
+  }
+
+  // util-linux 2.38: unshare cannot hand on a SIGKILL of its child, it complains and exits with 1.
+  #relayed(): string | null {
+    return this.#stderr.includes('sigprocmask unblock failed') ? 'SIGKILL' : null
   }
 
   // An idle cell must not keep the engine's process alive.

@@ -16,6 +16,8 @@
   const mapGet = NativeMap.prototype.get
   const mapSet = NativeMap.prototype.set
   const mapDelete = NativeMap.prototype.delete
+  const then = Promise.prototype.then
+  const ignore = () => undefined
   const hasOwn = Object.prototype.hasOwnProperty
   const imul = Math.imul
 
@@ -235,7 +237,7 @@
   // --- host calls ---------------------------------------------------------------------------------------------------
   let sequence = 0
   let left = 0
-  let exceeded = false
+  let exceeded
   let pending = new NativeMap()
   let flying = 0
   let waiting = new NativeMap() // not an array: setters on Array.prototype would see its entries
@@ -253,24 +255,32 @@
     post(`call:${name}`, n, text)
   }
 
-  const hostCall = (name, args) =>
-    new NativePromise((resolve, reject) => {
-      if (left <= 0) {
-        exceeded = true
-        reject(hostError('SANDBOX_HOST_CALLS', 'the host call limit of this call is reached'))
-        return
-      }
-      const text = tooBig(args) ? undefined : stringify(args)
-      if (typeof text !== 'string' || text.length > MAX_ARGS) {
-        reject(hostError('ARGUMENTS_TOO_LARGE', 'the arguments of a host call are 256 KiB of JSON at most'))
-        return
-      }
+  const hostCall = (name, args) => {
+    let resolve
+    let reject
+    const promise = new NativePromise((yes, no) => {
+      resolve = yes
+      reject = no
+    })
+    // Counts as handled from the start: isolated-vm keeps unhandled rejections in a list that it searches for each one,
+    // and a progress message that nobody waits for must not fail the call.
+    apply(then, promise, [undefined, ignore])
+    const text = left <= 0 || tooBig(args) ? undefined : stringify(args)
+    if (left <= 0) {
+      // One error for all of them: a flood of refusals must not cost a stack trace each.
+      exceeded ??= freeze(hostError('SANDBOX_HOST_CALLS', 'the host call limit of this call is reached'))
+      reject(exceeded)
+    } else if (typeof text !== 'string' || text.length > MAX_ARGS) {
+      reject(hostError('ARGUMENTS_TOO_LARGE', 'the arguments of a host call are 256 KiB of JSON at most'))
+    } else {
       left--
       const n = ++sequence
       apply(mapSet, pending, [n, { resolve, reject }])
       if (flying < MAX_PENDING) launch(n, name, text)
       else apply(mapSet, waiting, [tail++, { n, name, text }])
-    })
+    }
+    return promise
+  }
 
   const deliver = (n, ok, text) => {
     const waiter = apply(mapGet, pending, [n])
@@ -340,7 +350,7 @@
     chars = 0
     sequence = 0
     left = call.hostCalls
-    exceeded = false
+    exceeded = undefined
     pending = new NativeMap()
     flying = 0
     waiting = new NativeMap()
