@@ -36,11 +36,18 @@ export async function prepareDatabase(options: {
   const server = env.databaseUrl ? null : await startEmbeddedPostgres({ dir: join(env.home, 'postgres'), log })
   const url = new Secret(server ? server.url : (env.databaseUrl?.reveal() ?? ''))
   try {
-    const { applied } = await migrate({ url: url.reveal(), rooms: [...options.rooms], secret: env.secret, log })
+    const { applied } = await migrate({
+      url: url.reveal(),
+      rooms: [...options.rooms],
+      secret: env.secret,
+      derivedLogins: env.databaseAppUrl === null,
+      log
+    })
     const secrets = deriveSecrets(env.secret)
+    const login = (...who: ['agentos_app' | 'agentos_system', Secret]) => new Secret(loginUrl(url.reveal(), ...who))
     return {
-      appUrl: env.databaseAppUrl ?? new Secret(loginUrl(url.reveal(), 'agentos_app', secrets.appPassword)),
-      systemUrl: env.databaseSystemUrl ?? new Secret(loginUrl(url.reveal(), 'agentos_system', secrets.systemPassword)),
+      appUrl: env.databaseAppUrl ?? login('agentos_app', secrets.appPassword),
+      systemUrl: env.databaseSystemUrl ?? login('agentos_system', secrets.systemPassword),
       applied,
       embedded: server !== null,
       stop: async () => server?.stop()

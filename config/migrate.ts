@@ -1,5 +1,5 @@
 // `npm run migrate`: brings the database to the state of this code and ends. 0 when it is there, 1 with the reason.
-import { silentLog } from '#core/db/types.ts'
+import { silentLog } from '#core/db/index.ts'
 import { errorMessage } from '#core/errors.ts'
 import { coreMigrations } from '#core/migrations.ts'
 import { migrationsOf } from '#core/plugin.ts'

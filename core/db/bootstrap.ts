@@ -26,10 +26,14 @@ export async function retryCollisions<T>(clock: Clock, work: () => Promise<T>): 
 
 /**
  * Makes agentos_owner, agentos_app and agentos_system where they are missing, and lets the current login act as owner.
- * @param url the admin URL: to try the derived logins
+ * @param options `url` (admin) to try the derived logins of roles that were there before; null: they are not ours to try
  * @throws SecretMismatch when the cluster's roles were made with another secret and their logins do not open
  */
-export async function ensureRoles(sql: Pool, url: string, secrets: DerivedSecrets, clock: Clock, log: DbLog) {
+export async function ensureRoles(
+  sql: Pool,
+  options: { url: string | null; secrets: DerivedSecrets; clock: Clock; log: DbLog }
+): Promise<void> {
+  const { url, secrets, clock, log } = options
   await retryCollisions(clock, async () => {
     const have = await sql<{ name: string; mark: string | null }[]>`
       select rolname as name, shobj_description(oid, 'pg_authid') as mark
@@ -51,7 +55,7 @@ export async function ensureRoles(sql: Pool, url: string, secrets: DerivedSecret
     })
     for (const role of loginRoles) {
       const mark = known.get(role)
-      if (known.has(role) && mark !== `agentos:${secrets.check}`) await tryLogin(url, role, secrets)
+      if (url && known.has(role) && mark !== `agentos:${secrets.check}`) await tryLogin(url, role, secrets)
     }
   })
   const [owner] = await sql<{ may: boolean; bypass: boolean; broken: string | null }[]>`

@@ -12,7 +12,7 @@ import {
   readAllowances,
   readMigrations
 } from './migration-files.ts'
-import { type DerivedSecrets, deriveSecrets } from './secrets.ts'
+import { deriveSecrets } from './secrets.ts'
 import { type DbLog, type Pool, silentLog } from './types.ts'
 
 export interface MigrateOptions {
@@ -21,6 +21,8 @@ export interface MigrateOptions {
   /** in the order in which they are applied; core/db first */
   rooms: MigrationRoom[]
   secret: Secret
+  /** default true; false where an operator made the roles and their passwords, so that ours need not open */
+  derivedLogins?: boolean
   clock?: Clock
   log?: DbLog
 }
@@ -52,9 +54,9 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
   try {
     const version = await serverVersion(sql)
     if (version < 150000) throw new VersionUnsupported(`${Math.floor(version / 10000)}.${version % 10000}`)
-    // A session lock: it goes with the connection, however this process ends.
-    await sql`select pg_advisory_lock(${migrationLock}::bigint)`
-    await bootstrap(sql, options.url, deriveSecrets(options.secret), clock, log)
+    warnOfLeaks(version, log)
+    await lockOut(sql)
+    await bootstrap(sql, options, clock, log)
     const applied = await applyAll(sql, options.rooms, files, log)
     const findings = await lint(sql, allowed)
     if (findings.length > 0) throw new IsolationBroken(findings)
@@ -66,9 +68,36 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
   }
 }
 
-async function bootstrap(sql: Pool, url: string, secrets: DerivedSecrets, clock: Clock, log: DbLog) {
+// Releases that leak rows hidden by row level security through planner statistics (CVE-2025-8713).
+function warnOfLeaks(version: number, log: DbLog): void {
+  const fixed: Record<number, number> = { 15: 14, 16: 10, 17: 6 }
+  const [major, minor] = [Math.floor(version / 10000), version % 10000]
+  const needed = fixed[major]
+  if (needed !== undefined && minor < needed) {
+    log.warn(
+      { version: `${major}.${minor}` },
+      `update PostgreSQL to ${major}.${needed} or later: CVE-2025-8713 leaks rows`
+    )
+  }
+}
+
+// A session lock: it goes with the connection, however this process ends.
+async function lockOut(sql: Pool): Promise<void> {
   try {
-    await ensureRoles(sql, url, secrets, clock, log)
+    await sql`set lock_timeout to '120s'`
+    await sql`select pg_advisory_lock(${migrationLock}::bigint)`
+    // A file that waits for a busy table stops everybody behind it: better to fail and be run again.
+    await sql`set lock_timeout to '30s'`
+  } catch (error) {
+    const busy = error instanceof postgres.PostgresError && error.code === '55P03'
+    throw busy ? new DatabaseUnavailable('another server has been migrating it for 120 s', error) : error
+  }
+}
+
+async function bootstrap(sql: Pool, options: MigrateOptions, clock: Clock, log: DbLog) {
+  const secrets = deriveSecrets(options.secret)
+  try {
+    await ensureRoles(sql, { url: options.derivedLogins === false ? null : options.url, secrets, clock, log })
     if (!(await closeDatabase(sql, clock))) {
       log.warn(
         {},

@@ -42,7 +42,7 @@ const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 /**
  * Opens the two pools and proves that both logins are bound by row level security.
- * @throws DatabaseUnavailable, IsolationBroken (a login is superuser or has BYPASSRLS)
+ * @throws DatabaseUnavailable, IsolationBroken (a login is superuser, has BYPASSRLS or another role)
  */
 export async function openDb(options: OpenDbOptions): Promise<Db> {
   const log = options.log ?? silentLog
@@ -122,7 +122,7 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
     close: () => end(5)
   }
   try {
-    await Promise.all([app, system].map(refuseBypass))
+    await Promise.all([refuseBypass(app, 'agentos_app'), refuseBypass(system, 'agentos_system')])
   } catch (error) {
     await end(0)
     throw mapError(error)
@@ -130,11 +130,13 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
   return db
 }
 
-async function refuseBypass(pool: Pool): Promise<void> {
-  const rows = await pool<{ name: string }[]>`
-    select rolname as name from pg_catalog.pg_roles
-    where rolname in (current_user, session_user) and (rolsuper or rolbypassrls)`
-  if (rows.length > 0) throw new IsolationBroken(rows.map((row) => ({ rule: 'role_bypass', object: row.name })))
+// Logins given by an operator (DATABASE_APP_URL) may have other names, as members of our roles.
+async function refuseBypass(pool: Pool, role: 'agentos_app' | 'agentos_system'): Promise<void> {
+  const rows = await pool<{ rule: string; name: string }[]>`
+    select case when rolsuper or rolbypassrls then 'role_bypass' else 'wrong_role' end as rule, rolname as name
+    from pg_catalog.pg_roles where rolname = session_user
+      and (rolsuper or rolbypassrls or coalesce(not pg_has_role(oid, to_regrole(${role}), 'member'), true))`
+  if (rows.length > 0) throw new IsolationBroken(rows.map((row) => ({ rule: row.rule, object: row.name })))
 }
 
 function connect(url: string, max: number, name: string, options: OpenDbOptions, onclose?: () => void): Pool {

@@ -1,5 +1,6 @@
 import { hkdfSync } from 'node:crypto'
 import { Secret } from '#core/secret.ts'
+import { MigrationLogin } from './errors.ts'
 
 export interface DerivedSecrets {
   appPassword: Secret
@@ -26,10 +27,12 @@ export function deriveSecrets(secret: Secret): DerivedSecrets {
   }
 }
 
-/** The admin URL with the login of agentos_app or agentos_system in its place. */
+/** The admin URL with the login of agentos_app or agentos_system in its place. @throws MigrationLogin without a host */
 export function loginUrl(adminUrl: string, user: 'agentos_app' | 'agentos_system', password: Secret): string {
   const url = new URL(adminUrl)
   url.username = user
   url.password = encodeURIComponent(password.reveal())
+  // A URL without a host (a socket folder in its query) cannot hold a login: it would silently stay the admin's.
+  if (url.username !== user) throw new MigrationLogin('the URL must name a host, for instance 127.0.0.1')
   return url.href
 }

@@ -127,6 +127,13 @@ t.test('one secret gives different, stable secrets per purpose', async (t) => {
   for (const value of values) t.equal(Buffer.from(value, 'base64url').length, 32)
 })
 
+t.test('a URL without a host cannot carry our logins and is refused', async (t) => {
+  const { appPassword } = deriveSecrets(testSecret)
+  t.throws(() => loginUrl('postgres:///agentos?host=/run/postgresql', 'agentos_app', appPassword), {
+    code: 'DB_MIGRATION_LOGIN'
+  })
+})
+
 t.test('a room that breaks isolation does not boot, unless it gives a reason', async (t) => {
   const { run } = await setUp(t)
   const lab = await room(t, { '0001_first.sql': 'create schema lab; create table lab.open (id int);' })
@@ -184,8 +191,16 @@ t.test('roles made with another secret are refused where passwords count', { ski
   const { startEmbeddedPostgres } = await import('#core/db/index.ts')
   const server = await startEmbeddedPostgres({ dir: `${t.testdir()}/postgres`, settings: { fsync: 'off' } })
   t.teardown(() => server.stop())
-  await migrate({ url: server.url, rooms: [coreDbRoom], secret: testSecret })
   const sql = adminConnection(server.url)
+  // Nothing is there yet, and the login may create roles and owns its database: as with most hosted databases.
+  await sql.unsafe(`create role hosted login createrole password 'pw'`)
+  await sql.unsafe('create database hosted owner hosted')
+  const hosted = server.url
+    .replace('//postgres:', '//hosted:')
+    .replace(/:[^:@]*@/, ':pw@')
+    .replace(/agentos$/, 'hosted')
+  t.equal((await migrate({ url: hosted, rooms: [coreDbRoom], secret: testSecret })).applied.length, 1)
+  await migrate({ url: server.url, rooms: [coreDbRoom], secret: testSecret })
   await sql`create database second`
   await sql.end({ timeout: 1 })
   const second = server.url.replace(/agentos$/, 'second')
@@ -194,6 +209,10 @@ t.test('roles made with another secret are refused where passwords count', { ski
     code: 'DB_SECRET_MISMATCH',
     message: /agentos_app of this PostgreSQL cluster/
   })
+  await t.resolves(
+    migrate({ url: second, rooms: [coreDbRoom], secret: testSecret, derivedLogins: false }),
+    'logins made by an operator are not tried'
+  )
   await t.resolves(migrate({ url: second, rooms: [coreDbRoom], secret: testSecret }), 'the same secret serves both')
   const app = adminConnection(loginUrl(second, 'agentos_app', deriveSecrets(testSecret).appPassword))
   t.equal((await app`select current_user as name`)[0]?.name, 'agentos_app')

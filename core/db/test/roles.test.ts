@@ -59,6 +59,7 @@ t.test('only our logins connect to the database', async (t) => {
 t.test('a pool whose login passes row level security is refused', async (t) => {
   const { openDb } = await import('#core/db/index.ts')
   const { url } = await testDb(t)
+  await t.rejects(openDb({ appUrl: systemUrl, systemUrl }), { message: /wrong_role agentos_system/ })
   await t.rejects(openDb({ appUrl: url, systemUrl: url }), { code: 'DB_ISOLATION_BROKEN', message: /role_bypass/ })
 })
 
