@@ -102,8 +102,12 @@ export async function buildApp(options: AppOptions): Promise<App> {
   shutdown.step('drain', 'http', (signal) => {
     // Whoever still holds a connection when the time is over loses it: the rest of the way down must happen.
     signal.addEventListener('abort', () => app.server.closeAllConnections(), { once: true })
-    return app.close()
+    // A kept-alive connection becomes idle only after its request in flight: without this it would stay to the limit.
+    const idle = kernel.clock.every(50, () => app.server.closeIdleConnections())
+    return new Promise<void>((resolve) => app.server.close(() => resolve())).finally(() => idle.cancel())
   })
+  // Only now: rooms' onClose hooks end what running steps still needed in the drain (the sandbox).
+  shutdown.step('release-leases', 'rooms', () => app.close())
   app.addHook('onClose', () => kernel.auth.settle())
 
   acceptJson(app)
