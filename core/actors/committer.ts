@@ -13,6 +13,7 @@ export interface WriteEntry {
   readonly ref: { readonly tenantId: string; readonly id: string }
   readonly state: string
   readonly context: object
+  readonly moves: number
   readonly rows: readonly unknown[]
 }
 
@@ -142,8 +143,8 @@ export interface CommitterOptions {
 }
 
 function toWriteEntry(waiting: Waiting): WriteEntry {
-  const { ref, state, context } = waiting.commit
-  return { ref, state, context, rows: waiting.rows }
+  const { ref, state, context, moves } = waiting.commit
+  return { ref, state, context, moves, rows: waiting.rows }
 }
 
 // Class 08 (connection), 57P (shutdown), 53 (resources), 40 (deadlock, serialisation): the same commit may pass later.

@@ -1,7 +1,9 @@
+import type { AnyStateMachine, ContextFrom, EventFromLogic } from 'xstate'
 import type { Bus } from '#core/bus/index.ts'
 import type { Clock } from '#core/clock.ts'
 import type { Db, Tx } from '#core/db/index.ts'
 import { defineError } from '#core/errors.ts'
+import type { PendingEvent } from '#core/events.ts'
 import { newId } from '#core/ids.ts'
 import type { Log } from '#core/log.ts'
 import { adjust, enqueue, type SlotLimits } from '#core/queue/slots.ts'
@@ -26,8 +28,8 @@ export const CommandRefused = defineError(
 )
 
 /** What a room registers beside its (pure) kind: what does the I/O. */
-export interface KindWiring {
-  readonly effects: Readonly<Record<string, Effect<never, never>>>
+export interface KindWiring<M extends AnyStateMachine = AnyStateMachine> {
+  readonly effects: Readonly<Record<string, Effect<ContextFrom<M>, EventFromLogic<M>>>>
   /** Writes the room's own rows in the commit of its actors. */
   readonly write?: Write
   /** The tenant's limits, asked at its first actor of this kind. */
@@ -40,6 +42,8 @@ export interface NewActor {
   readonly context: object
   readonly columns: Readonly<Record<string, unknown>>
   readonly events: readonly AnyEvent[]
+  /** Announced before what the events announce: the news that the actor exists. */
+  readonly announce?: readonly PendingEvent[]
   readonly by: string
   /** Higher goes first among a tenant's own. */
   readonly band?: number
@@ -61,6 +65,12 @@ export interface ActorHostOptions {
   /** Activations of one kind that run here at once. */
   readonly capacity?: number
   readonly lanes?: number
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    actors: ActorHost
+  }
 }
 
 /** How often a caller of `send` that waits looks for the outcome, and for how long at most. */
@@ -85,7 +95,7 @@ export class ActorHost {
   }
 
   /** Adds a kind; before `start`. */
-  register(kind: MachineKind, wiring: KindWiring): void {
+  register<M extends AnyStateMachine>(kind: MachineKind<M>, wiring: KindWiring<M>): void {
     const { hostId, db, bus, clock, log, capacity = 64, lanes = 6 } = this.options
     const runner = new Runner({
       kind,
@@ -105,6 +115,11 @@ export class ActorHost {
 
   async start(): Promise<void> {
     for (const { runner } of this.kinds.values()) await runner.start()
+  }
+
+  /** Takes no more work; what runs goes on. */
+  async stopClaiming(): Promise<void> {
+    await Promise.all([...this.kinds.values()].map(({ runner }) => runner.stopClaiming()))
   }
 
   /** Stops claiming, lets effects finish for `graceMs`, cuts off the rest, hands the leases back. */
@@ -152,7 +167,7 @@ export class ActorHost {
       insertArrows(tx, arrows),
       this.options.bus.emitAll(
         tx,
-        made.flatMap(({ taken }) => taken.events)
+        made.flatMap(({ actor, taken }) => [...(actor.announce ?? []), ...taken.events])
       )
     ])
     this.options.db.afterCommit(tx, () => runner.hint({ expired: made.some((one) => one.wake) }))
@@ -237,7 +252,8 @@ export class ActorHost {
     await writeIdle(tx, kind, row, { state, context: stored, arrows, queued, wake, ended })
     if (kind.grants) await adjust(tx, kind.kind, { running: 0, queued: Number(queued) - Number(row.waiting) })
     if (events.length > 0) await bus.emitAll(tx, events)
-    if (rows.length > 0) await wiring.write?.(tx, [{ ref: row, state, context, rows }])
+    if (rows.length > 0)
+      await wiring.write?.(tx, [{ ref: row, state, context, moves: row.moves + arrows.length, rows }])
     if (queued || wake) db.afterCommit(tx, () => runner.hint({ expired: wake }))
     return { applied: true, state }
   }

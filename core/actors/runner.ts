@@ -96,13 +96,18 @@ export class Runner {
     if (this.active.has(actorId)) void this.look()
   }
 
+  /** Claims nothing more; leases of what runs are still renewed and commands brought to it. */
+  async stopClaiming(): Promise<void> {
+    this.stopped = true
+    await this.claiming
+  }
+
   /**
    * Stops claiming and lets running effects finish for `graceMs`; what still runs then is cut off. Leases go back.
    */
   async stop(graceMs: number): Promise<void> {
-    this.stopped = true
+    await this.stopClaiming()
     for (const timer of this.timers.splice(0)) timer.cancel()
-    await this.claiming
     for (const activation of this.active.values()) activation.drain(false)
     const { clock } = this.options
     const renewing = clock.every(RENEW_MS, () => void this.renew()) // a long grace must not outlive the leases
@@ -132,7 +137,10 @@ export class Runner {
         for (const row of rows) this.activate(row)
         if (rows.length > 0) this.again = true // there may be more: the claim takes a few of each tenant
       } catch (error) {
-        this.options.log.warn({ err: error, kind: this.options.kind.kind }, 'claim failed; trying again at the next poll')
+        this.options.log.warn(
+          { err: error, kind: this.options.kind.kind },
+          'claim failed; trying again at the next poll'
+        )
         return
       }
     } while (this.again)
@@ -228,9 +236,7 @@ export class Runner {
     if (this.looking) return
     this.looking = true
     try {
-      const messages = await this.options.db.system((tx) =>
-        openMessages(tx, this.options.kind.kind, MESSAGES_PER_LOOK)
-      )
+      const messages = await this.options.db.system((tx) => openMessages(tx, this.options.kind.kind, MESSAGES_PER_LOOK))
       for (const message of messages) {
         const activation = this.active.get(message.actorId)
         if (activation) activation.deliver(message)

@@ -1,12 +1,13 @@
 import { transition } from 'xstate'
-import { checkEvent, type PendingEvent } from '#core/events.ts'
 import { defineError } from '#core/errors.ts'
+import { checkEvent, type PendingEvent } from '#core/events.ts'
 import type { ActorRef, Arrow, Cause, MachineKind, Want } from './kind.ts'
 
 export const MachineStuck = defineError(
   'ACTORS_MACHINE_STUCK',
   500,
-  (kind: string, state: string, event: string) => `${kind} in ${state} wants ${event}, and its machine has no such arrow`
+  (kind: string, state: string, event: string) =>
+    `${kind} in ${state} wants ${event}, and its machine has no such arrow`
 )
 
 /** An event as the host sees it: only its name matters here. */

@@ -1,5 +1,11 @@
 import { defineError } from '#core/errors.ts'
 
+declare module 'fastify' {
+  interface FastifyInstance {
+    ports: Ports
+  }
+}
+
 /** What a room may ask of another room. Rooms add their ports by declaration merging: name -> interface. */
 // biome-ignore lint/suspicious/noEmptyInterface: the rooms fill it
 export interface PortMap {}

@@ -68,6 +68,12 @@ export interface ToolResult {
   generation: number
 }
 
+declare module '#core/ports/ports.ts' {
+  interface PortMap {
+    tools: ToolsPort
+  }
+}
+
 /** What a session asks of the room that knows skills. Its provider is skills-registry. */
 export interface ToolsPort {
   /**
@@ -117,9 +123,11 @@ const at = (index: number, detail: string, more: Record<string, unknown> = {}) =
   details: { index, ...more, errors: [{ pointer: `/skills/${index}`, detail }] }
 })
 
-export const SkillRefInvalid = defineError('SKILLS_REF_INVALID', 400, (ref: string, index = 0) =>
-  at(index, `"${ref.slice(0, 200)}" is not a skill reference such as @scope/name@^1`, { ref: ref.slice(0, 200) })
-)
+/** `index` is null where the ref stands alone, as in the body of an install. */
+export const SkillRefInvalid = defineError('SKILLS_REF_INVALID', 400, (ref: string, index: number | null) => {
+  const detail = `"${ref.slice(0, 200)}" is not a skill reference such as @scope/name@^1`
+  return index === null ? { message: detail, details: { errors: [{ pointer: '/ref', detail }] } } : at(index, detail)
+})
 export const SkillNotInstalled = defineError('SKILLS_NOT_INSTALLED', 422, (ref: string, index: number) =>
   at(index, `no installed skill matches ${ref}: install it with POST /v1/skills`, { ref })
 )

@@ -29,12 +29,7 @@ interface ClaimRow {
  * slot and actor rows are locked `skip locked`, so claims of several hosts neither wait for nor overrun each other.
  * A slot row's values are read again after its lock (read committed), so `max` is exact across hosts.
  */
-export async function claimQueued(
-  tx: Tx,
-  kind: MachineKind,
-  hostId: string,
-  capacity: number
-): Promise<Claimed[]> {
+export async function claimQueued(tx: Tx, kind: MachineKind, hostId: string, capacity: number): Promise<Claimed[]> {
   const grants = kind.grants ?? {}
   const to = Object.fromEntries(Object.entries(grants).map(([from, grant]) => [from, grant.to]))
   const rows = await tx<ClaimRow[]>`

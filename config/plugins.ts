@@ -1,0 +1,30 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { MigrationRoom } from '#core/db/index.ts'
+import { coreMigrations } from '#core/migrations.ts'
+import { migrationsOf, type Seat } from '#core/plugin.ts'
+import { PlanTable } from '#core/tenants/plans.ts'
+import { gatewayRoom } from '#core/ws/index.ts'
+import pulse from '#plugins/pulse/index.ts'
+import skillsRegistry from '#skills-registry/index.ts'
+import type { Env } from './env.ts'
+
+/** The plans and their limits: the numbers are config's. */
+export const planTable = PlanTable.parse(JSON.parse(readFileSync(new URL('./plans.json', import.meta.url), 'utf8')))
+
+/** Every room of this server, with its options; the boot order follows from their needs. */
+export function seats(env: Pick<Env, 'home' | 'sandboxRequire'>): Seat[] {
+  return [
+    { room: gatewayRoom },
+    {
+      room: skillsRegistry,
+      options: { keyFile: join(env.home, 'registry.key'), sandbox: { require: env.sandboxRequire } }
+    },
+    { room: pulse, options: { plans: planTable } }
+  ]
+}
+
+/** The SQL of the kernel and of every room, in the order in which it is applied. */
+export function migrations(rooms: readonly Seat[]): MigrationRoom[] {
+  return [...coreMigrations, ...migrationsOf(rooms)]
+}

@@ -1,0 +1,52 @@
+import { z } from 'zod'
+import { definePlugin } from '#core/plugin.ts'
+import { PlanTable } from '#core/tenants/plans.ts'
+import { sessionEffects } from './effects.ts'
+import * as events from './events.ts'
+import { sessionKind } from './kind.ts'
+import { sessionMethods } from './methods.ts'
+import { sessionRoutes } from './routes.ts'
+import { EXPIRE_JOB, Sessions } from './sessions.ts'
+
+export const PulseOptions = z.strictObject({
+  plans: PlanTable,
+  queueMax: z
+    .record(z.string(), z.int().min(1))
+    .default({ free: 100, pro: 1000, enterprise: 20_000 })
+    .describe('sessions of a tenant that may wait, by plan')
+})
+
+const ExpireJob = z.object({
+  tenantId: z.uuid(),
+  sessionId: z.uuid(),
+  reason: z.enum(['deadline', 'pause']),
+  moves: z.int().optional()
+})
+
+/** Pulse: durable sessions. */
+export default definePlugin({
+  name: 'pulse',
+  needs: ['db', 'bus', 'actors', 'jobs', 'objects', 'ports', 'ws'],
+  options: PulseOptions,
+  emits: Object.values(events),
+  machines: [sessionKind],
+  permissions: {
+    'sessions:read': 'See sessions, their steps, results and events.',
+    'sessions:write': 'Start, pause, resume and cancel sessions.'
+  },
+  uses: ['tools'],
+  tables: ['pulse.session', 'pulse.checkpoint'],
+  migrations: new URL('./sql/', import.meta.url),
+  register(app, { plans, queueMax }) {
+    const { db, bus, actors, objects, ports, jobs, clock, log } = app
+    const sessions = new Sessions({ db, bus, actors, objects, ports, jobs, plans, queueMax })
+    actors.register(sessionKind, {
+      effects: sessionEffects({ ports, objects, clock, log }),
+      write: (tx, entries) => sessions.write(tx, entries),
+      limits: (tx) => sessions.limits(tx)
+    })
+    jobs.define(EXPIRE_JOB, ExpireJob, ({ data }) => sessions.expire(data), { expireInSeconds: 60 })
+    sessionRoutes(app, sessions)
+    sessionMethods(app, sessions)
+  }
+})

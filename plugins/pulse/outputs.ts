@@ -1,0 +1,67 @@
+import type { Json } from '#core/actors/index.ts'
+import type { ObjectStore } from '#core/objects/index.ts'
+import { stepKey } from './kind.ts'
+import type { SessionFailure } from './machine.ts'
+
+/** A value longer than this, as JSON text, lies in the object store; the row holds its digest. */
+export const INLINE_BYTES = 64 * 1024
+
+/** A value as a row keeps it: itself, or the digest of its JSON text in the tenant's object store. */
+export interface Kept {
+  readonly value: Json
+  readonly ref: string | null
+}
+
+/** What the journal keeps of a step, under `step:<id>`. Times are ISO 8601, durations milliseconds. */
+export interface StepRecord {
+  readonly status: 'done' | 'failed'
+  readonly output: Json
+  readonly outputRef: string | null
+  readonly error: { code: string; message: string; step?: string } | null
+  readonly attempts: number
+  readonly startedAt: string
+  readonly endedAt: string
+  readonly activeMs: number
+  readonly cpuMs: number
+  /** Which isolate ran it: module state lives as long as one isolate, so a replay needs to know. */
+  readonly generation: number
+  /** What the skill saw as now (epoch ms) and the seed of its Math.random. */
+  readonly time: number
+  readonly seed: string
+  readonly checkpointId: string
+}
+
+/** Keeps a value: small ones in the row, large ones in the object store first, so a row never names what is not there. */
+export async function keep(objects: ObjectStore, tenantId: string, value: unknown): Promise<Kept> {
+  const text = JSON.stringify(value) ?? 'null'
+  if (Buffer.byteLength(text) <= INLINE_BYTES) return { value: (value ?? null) as Json, ref: null }
+  const { digest } = await objects.put(tenantId, Buffer.from(text))
+  return { value: null, ref: digest }
+}
+
+/** The value again. @throws OBJECTS_NOT_FOUND, OBJECTS_CORRUPT */
+export async function unkeep(objects: ObjectStore, tenantId: string, kept: Kept): Promise<unknown> {
+  if (kept.ref === null) return kept.value
+  return JSON.parse(Buffer.from(await objects.get(tenantId, kept.ref)).toString('utf8'))
+}
+
+/** The outputs of the named steps, from a journal. */
+export async function loadOutputs(
+  objects: ObjectStore,
+  tenantId: string,
+  journal: ReadonlyMap<string, Json>,
+  steps: Iterable<string>
+): Promise<Map<string, unknown>> {
+  const outputs = new Map<string, unknown>()
+  for (const step of steps) {
+    const record = journal.get(stepKey(step)) as unknown as StepRecord | undefined
+    if (record?.status !== 'done') continue
+    outputs.set(step, await unkeep(objects, tenantId, { value: record.output, ref: record.outputRef }))
+  }
+  return outputs
+}
+
+/** A failure as JSON: no undefined in it. */
+export function failureRecord({ code, message, step }: SessionFailure): StepRecord['error'] {
+  return { code, message, ...(step === undefined ? {} : { step }) }
+}

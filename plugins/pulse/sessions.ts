@@ -1,0 +1,179 @@
+import type { ActorHost, NewActor, Sent, WriteEntry } from '#core/actors/index.ts'
+import type { Bus } from '#core/bus/index.ts'
+import { crashPoint } from '#core/crash-point.ts'
+import type { Db, TenantContext, Tx } from '#core/db/index.ts'
+import { newId } from '#core/ids.ts'
+import type { ObjectStore } from '#core/objects/index.ts'
+import type { Ports } from '#core/ports/ports.ts'
+import type { Jobs } from '#core/queue/jobs.ts'
+import type { PlanTable } from '#core/tenants/plans.ts'
+import { SESSION_ERRORS, SessionConflict, SessionNotFound } from './errors.ts'
+import { type SessionRow, sessionCreated, sessionKind } from './kind.ts'
+import { INITIAL, type SessionContext } from './machine.ts'
+import { makePlan } from './plan.ts'
+import { PRIORITIES, type SessionConfig, type SessionState, type SessionView } from './schema.ts'
+import { findHistory, findPlanName, findSession, insertCheckpoints, setResults } from './store.ts'
+import { viewSession } from './view.ts'
+
+export interface SessionsDeps {
+  readonly db: Db
+  readonly bus: Bus
+  readonly actors: ActorHost
+  readonly objects: ObjectStore
+  readonly ports: Ports
+  readonly jobs: Jobs
+  readonly plans: PlanTable
+  /** How many sessions may wait per tenant, by plan. */
+  readonly queueMax: Readonly<Record<string, number>>
+}
+
+export type Command = 'QUEUE' | 'PAUSE' | 'RESUME' | 'CANCEL'
+
+/** A command answers at once when the session takes it; one that is in the middle of a step is waited for this long. */
+const ANSWER_MS = 1000
+
+export const EXPIRE_JOB = 'pulse.expire'
+
+/** What outlives a request: a deadline, or the longest pause. */
+export interface ExpireJob {
+  tenantId: string
+  sessionId: string
+  reason: 'deadline' | 'pause'
+  /** For a pause: the count of moves that it began with. A later pause has another. */
+  moves?: number | undefined
+}
+
+/** What clients and other rooms do with sessions; HTTP and WebSocket call the same functions. */
+export class Sessions {
+  private readonly deps: SessionsDeps
+
+  constructor(deps: SessionsDeps) {
+    this.deps = deps
+  }
+
+  /**
+   * Admits a session in the caller's tenant transaction: when it commits the session exists and is queued, or nothing.
+   * @throws PULSE_* and SKILLS_* (422), QUEUE_FULL (429)
+   */
+  async create(
+    tx: Tx,
+    tenantId: string,
+    config: SessionConfig,
+    by: string
+  ): Promise<{ id: string; state: SessionState }> {
+    const planName = await findPlanName(tx)
+    const minutes = this.deps.plans.plans[planName]?.sessionMinutes ?? null
+    const plan = await makePlan(tx, this.deps.ports.get('tools'), config, minutes)
+    const id = newId()
+    const actor: NewActor = {
+      id,
+      context: { ...INITIAL, plan } satisfies SessionContext,
+      columns: {
+        name: config.name ?? null,
+        agent: config.agent ?? null,
+        config,
+        pinned: { skills: plan.skills, durationMs: plan.durationMs },
+        deadline: config.deadline ?? null
+      },
+      events: config.start === 'manual' ? [] : [{ type: 'QUEUE' }],
+      announce: [sessionCreated(id, config)],
+      by,
+      band: PRIORITIES.indexOf(config.priority)
+    }
+    await this.deps.actors.create(tx, 'session', tenantId, [actor])
+    if (config.deadline !== undefined) {
+      const job: ExpireJob = { tenantId, sessionId: id, reason: 'deadline' }
+      await this.deps.jobs.send(tx, EXPIRE_JOB, job, { startAfter: new Date(config.deadline) })
+    }
+    this.deps.db.afterCommit(tx, () => crashPoint('admitted'))
+    return { id, state: config.start === 'manual' ? 'CREATED' : 'QUEUED' }
+  }
+
+  /**
+   * @throws PULSE_SESSION_NOT_FOUND
+   */
+  async get(context: TenantContext, id: string): Promise<SessionView> {
+    const found = await this.deps.db.tenant(context, async (tx) => {
+      const [session, history] = await Promise.all([findSession(tx, id), findHistory(tx, id)])
+      return session && { session, history }
+    })
+    if (!found) throw new SessionNotFound(id)
+    return await viewSession(this.deps.objects, found.session, found.history)
+  }
+
+  /**
+   * @returns the session after the command; `pending` true where it runs a step and takes the command at its end
+   * @throws PULSE_SESSION_NOT_FOUND, PULSE_SESSION_CONFLICT (409) with the state that takes no such command
+   */
+  async command(
+    context: TenantContext,
+    id: string,
+    command: Command,
+    by: string
+  ): Promise<{ session: SessionView; pending: boolean }> {
+    const { actors, db } = this.deps
+    const ref = { tenantId: context.tenantId, id }
+    const sent: Sent = await db.tenant(context, async (tx) => {
+      const exists = await findSession(tx, id)
+      if (!exists) throw new SessionNotFound(id)
+      return await actors.send(tx, 'session', id, { type: command }, by)
+    })
+    const answer = sent.outcome === 'pending' ? await actors.answer(ref, sent, ANSWER_MS) : sent
+    if (answer.outcome === 'refused') throw new SessionConflict(id, command, answer.state)
+    return { session: await this.get(context, id), pending: answer.outcome === 'pending' }
+  }
+
+  /** The tenant's limits for the slot row, from its plan. */
+  async limits(tx: Tx): Promise<{ max: number | null; queueMax: number }> {
+    const name = await findPlanName(tx)
+    return { max: this.deps.plans.plans[name]?.concurrentSessions ?? null, queueMax: this.deps.queueMax[name] ?? 100 }
+  }
+
+  /** Writes pulse's own rows in the commit of their sessions. */
+  async write(tx: Tx, entries: readonly WriteEntry[]): Promise<void> {
+    const rows = entries.flatMap((entry) => (entry.rows as SessionRow[]).map((row) => ({ row, entry })))
+    const checkpoints = rows.flatMap(({ row, entry }) =>
+      row.kind === 'checkpoint' ? [{ id: row.id, sessionId: entry.ref.id, step: row.step, snapshot: row.snapshot }] : []
+    )
+    const results = rows.flatMap(({ row, entry }) =>
+      row.kind === 'result' ? [{ id: entry.ref.id, result: row.result, ref: row.resultRef }] : []
+    )
+    const pauses = rows.flatMap(({ row, entry }) => {
+      if (row.kind !== 'paused') return []
+      const job: ExpireJob = {
+        tenantId: entry.ref.tenantId,
+        sessionId: entry.ref.id,
+        reason: 'pause',
+        moves: entry.moves
+      }
+      return [this.deps.jobs.send(tx, EXPIRE_JOB, job, { startAfter: row.pauseMs })]
+    })
+    await Promise.all([insertCheckpoints(tx, checkpoints), setResults(tx, results), ...pauses])
+    for (const { state, ref } of entries) {
+      if (state !== 'RUNNING') this.deps.db.afterCommit(tx, () => this.endIsolates(ref.tenantId, ref.id))
+    }
+  }
+
+  /** A timer went off: ends the session if what it waited for is still so. Too late is no error. */
+  async expire(job: ExpireJob): Promise<void> {
+    const { actors, db } = this.deps
+    await db.tenant(job.tenantId, async (tx) => {
+      const session = await findSession(tx, job.sessionId)
+      if (!session || session.endedAt) return
+      if (job.reason === 'pause' && (session.state !== 'PAUSED' || session.moves !== job.moves)) return
+      const event =
+        job.reason === 'deadline'
+          ? {
+              type: 'EXPIRE',
+              code: SESSION_ERRORS.DEADLINE,
+              message: `the deadline ${session.deadline?.toISOString()} has passed`
+            }
+          : { type: 'EXPIRE', code: SESSION_ERRORS.PAUSE_EXPIRED, message: 'the pause lasted longer than it may' }
+      await actors.send(tx, sessionKind.kind, job.sessionId, event, 'timer')
+    })
+  }
+
+  private endIsolates(tenantId: string, id: string): void {
+    if (this.deps.ports.has('tools')) this.deps.ports.get('tools').endSession(tenantId, id)
+  }
+}
