@@ -255,9 +255,10 @@ export class CellProcess {
   }
 
   #log(job: Job, frame: Frame): void {
+    const entry = readLog(frame)
     job.logBytes += frame.tail.length
     if (++job.logLines > MAX_LOG_LINES || job.logBytes > MAX_LOG_BYTES) this.kill('flood', job)
-    else if (!job.settled) job.call.onLog?.(readLog(frame))
+    else if (!job.settled) job.call.onLog?.(entry)
   }
 
   #hostCall(job: Job, frame: Frame): void {
