@@ -114,8 +114,8 @@ export async function buildApp(options: AppOptions): Promise<App> {
   routes.watch(app)
   app.setNotFoundHandler((request, reply) => sendNotFound(routes, request, reply))
   await describeApi(app, version)
-  guardRoutes(app)
   logAccess(app)
+  guardRoutes(app)
   probeRoutes(app)
   serveDocs(app)
 

@@ -47,6 +47,7 @@ export function sendProblem(thrown: unknown, request: FastifyRequest, reply: Fas
     reply
       .status(error.status)
       .type('application/problem+json')
+      .header('x-request-id', request.id)
       // A string: the route's response schema for this status is not meant for problems.
       .send(JSON.stringify(problemOf(error, request.id)))
   )

@@ -96,3 +96,11 @@ t.test('the manifest of every room is served with its routes, and the boot order
   })
   t.ok(lines.some((line) => line.includes('"rooms":["tenants","auth","system","shapes"]')))
 })
+
+t.test('a third party finds all it needs in agentos/plugin', async (t) => {
+  const surface = await import('agentos/plugin')
+  const { definePlugin, defineEvent, defineError, defineMachine, idempotent, page, z } = surface
+  for (const given of [definePlugin, defineEvent, defineError, defineMachine, idempotent, page])
+    t.type(given, 'function')
+  t.equal(z.string().parse('x'), 'x')
+})

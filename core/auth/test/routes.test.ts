@@ -53,6 +53,7 @@ t.test(
     for (const answer of answers) {
       t.equal(answer.statusCode, 401)
       t.match(answer.headers['www-authenticate'], /^Bearer/)
+      t.equal(answer.headers['x-request-id'], answer.json().requestId)
       t.match(answer.json(), { code: 'AUTH_REQUIRED', detail: 'a valid API key is required' })
     }
     for (const reason of ['no key', 'malformed key', 'revoked key', 'expired key']) {
