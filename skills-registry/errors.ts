@@ -1,5 +1,4 @@
-import { type AppError, defineError, type ErrorContent } from '#core/errors.ts'
-import { REFUSALS, Refusal, type RefusalCode } from './refusal.ts'
+import { defineError } from '#core/errors.ts'
 
 export const SkillNotFound = defineError('SKILLS_NOT_FOUND', 404, (what: string) => `${what} is not in the registry`)
 export const InstallNotFound = defineError('SKILLS_INSTALL_NOT_FOUND', 404, () => 'no such installed skill')
@@ -42,25 +41,3 @@ export const RegistryInconsistent = defineError(
   (what: string) => `the registry's record of ${what} is not what was signed; it is not installed`
 )
 export const UploadInvalid = defineError('SKILLS_UPLOAD_INVALID', 400, (detail: string) => detail)
-
-type RefusedClass = new (refusal: Refusal) => AppError
-
-const refused = new Map<RefusalCode, RefusedClass>()
-for (const [code, [, status]] of Object.entries(REFUSALS)) {
-  const content = (refusal: Refusal): ErrorContent => ({
-    message: refusal.message,
-    details: { ...refusal.details, kind: refusal.kind },
-    cause: refusal.cause
-  })
-  refused.set(code as RefusalCode, defineError(code, status, content))
-}
-
-/** Runs `work`; a refusal of the pure libraries becomes an HTTP error of the same code. */
-export async function refusing<T>(work: () => T | Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    const Refused = error instanceof Refusal ? refused.get(error.code) : undefined
-    throw Refused ? new Refused(error as Refusal) : error
-  }
-}

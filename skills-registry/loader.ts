@@ -1,8 +1,9 @@
 import type { ObjectStore } from '#core/objects/index.ts'
-import { RegistryInconsistent, refusing } from './errors.ts'
+import { RegistryInconsistent } from './errors.ts'
 import { compileSchema, type Validator } from './package/json-schema.ts'
 import type { Manifest } from './package/manifest.ts'
 import { moduleSources, readPackage } from './package/read.ts'
+import { refusing } from './refused.ts'
 
 /** A package ready to run: what it says of itself, its code, its schemas compiled. */
 export interface LoadedSkill {

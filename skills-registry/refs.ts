@@ -10,8 +10,8 @@ export interface Ref {
   range: string
 }
 
-/** @param index the ref's place in a list, for the error @throws SKILLS_REF_INVALID */
-export function parseRef(text: string, index?: number): Ref {
+/** @param index the ref's place in a list, for the error; null where it stands alone @throws SKILLS_REF_INVALID */
+export function parseRef(text: string, index: number | null = null): Ref {
   const at = text.indexOf('@', 1)
   const name = at === -1 ? text : text.slice(0, at)
   const range = at === -1 ? '*' : text.slice(at + 1)

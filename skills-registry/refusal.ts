@@ -6,60 +6,60 @@
  */
 export type RefusalKind = 'bytes' | 'trust'
 
-/** Every reason, with its kind and HTTP status; the message says where. */
+/** Every reason with its kind; the message says where. What each means on HTTP: refused.ts. */
 export const REFUSALS = {
   // gzip
-  SKILLS_PACKAGE_TOO_LARGE: ['bytes', 413],
-  SKILLS_PACKAGE_NOT_GZIP: ['bytes', 422],
-  SKILLS_PACKAGE_GZIP_HEADER: ['bytes', 422],
-  SKILLS_PACKAGE_CORRUPT: ['bytes', 422],
-  SKILLS_PACKAGE_CHECKSUM: ['bytes', 422],
-  SKILLS_PACKAGE_TRAILING_DATA: ['bytes', 422],
-  SKILLS_PACKAGE_SECOND_MEMBER: ['bytes', 422],
-  SKILLS_PACKAGE_UNPACKED_TOO_LARGE: ['bytes', 413],
-  SKILLS_PACKAGE_RATIO: ['bytes', 422],
+  SKILLS_PACKAGE_TOO_LARGE: 'bytes',
+  SKILLS_PACKAGE_NOT_GZIP: 'bytes',
+  SKILLS_PACKAGE_GZIP_HEADER: 'bytes',
+  SKILLS_PACKAGE_CORRUPT: 'bytes',
+  SKILLS_PACKAGE_CHECKSUM: 'bytes',
+  SKILLS_PACKAGE_TRAILING_DATA: 'bytes',
+  SKILLS_PACKAGE_SECOND_MEMBER: 'bytes',
+  SKILLS_PACKAGE_UNPACKED_TOO_LARGE: 'bytes',
+  SKILLS_PACKAGE_RATIO: 'bytes',
   // tar
-  SKILLS_PACKAGE_TAR_TRUNCATED: ['bytes', 422],
-  SKILLS_PACKAGE_TAR_CHECKSUM: ['bytes', 422],
-  SKILLS_PACKAGE_TAR_FORMAT: ['bytes', 422],
-  SKILLS_PACKAGE_TAR_EXTENSION: ['bytes', 422],
-  SKILLS_PACKAGE_TAR_LINK: ['bytes', 422],
-  SKILLS_PACKAGE_TAR_TYPE: ['bytes', 422],
-  SKILLS_PACKAGE_TAR_PADDING: ['bytes', 422],
-  SKILLS_PACKAGE_TAR_TRAILING: ['bytes', 422],
-  SKILLS_PACKAGE_TOO_MANY_ENTRIES: ['bytes', 413],
-  SKILLS_PACKAGE_PATH: ['bytes', 422],
-  SKILLS_PACKAGE_DUPLICATE_PATH: ['bytes', 422],
-  SKILLS_PACKAGE_UNSORTED: ['bytes', 422],
+  SKILLS_PACKAGE_TAR_TRUNCATED: 'bytes',
+  SKILLS_PACKAGE_TAR_CHECKSUM: 'bytes',
+  SKILLS_PACKAGE_TAR_FORMAT: 'bytes',
+  SKILLS_PACKAGE_TAR_EXTENSION: 'bytes',
+  SKILLS_PACKAGE_TAR_LINK: 'bytes',
+  SKILLS_PACKAGE_TAR_TYPE: 'bytes',
+  SKILLS_PACKAGE_TAR_PADDING: 'bytes',
+  SKILLS_PACKAGE_TAR_TRAILING: 'bytes',
+  SKILLS_PACKAGE_TOO_MANY_ENTRIES: 'bytes',
+  SKILLS_PACKAGE_PATH: 'bytes',
+  SKILLS_PACKAGE_DUPLICATE_PATH: 'bytes',
+  SKILLS_PACKAGE_UNSORTED: 'bytes',
   // content
-  SKILLS_PACKAGE_FILE_MISSING: ['bytes', 422],
-  SKILLS_PACKAGE_TEXT: ['bytes', 422],
-  SKILLS_MANIFEST_INVALID: ['bytes', 422],
-  SKILLS_MANIFEST_SCHEMA: ['bytes', 422],
-  SKILLS_SKILL_MD_INVALID: ['bytes', 422],
+  SKILLS_PACKAGE_FILE_MISSING: 'bytes',
+  SKILLS_PACKAGE_TEXT: 'bytes',
+  SKILLS_MANIFEST_INVALID: 'bytes',
+  SKILLS_MANIFEST_SCHEMA: 'bytes',
+  SKILLS_SKILL_MD_INVALID: 'bytes',
   // bundle and signatures
-  SKILLS_BUNDLE_INVALID: ['bytes', 422],
-  SKILLS_BUNDLE_UNSUPPORTED: ['trust', 422],
-  SKILLS_BUNDLE_ROOT_INVALID: ['bytes', 422],
-  SKILLS_PAYLOAD_TYPE: ['bytes', 422],
-  SKILLS_STATEMENT_INVALID: ['bytes', 422],
-  SKILLS_AUTHOR_KEY_MISMATCH: ['bytes', 422],
-  SKILLS_AUTHOR_SIGNATURE_MISSING: ['trust', 422],
-  SKILLS_AUTHOR_SIGNATURE_INVALID: ['bytes', 422],
-  SKILLS_REGISTRY_SIGNATURE_MISSING: ['trust', 422],
-  SKILLS_REGISTRY_SIGNATURE_INVALID: ['bytes', 422],
-  SKILLS_SIGNER_UNTRUSTED: ['trust', 422],
-  SKILLS_SIGNATURE_REPEATED: ['bytes', 422],
-  SKILLS_ARCHIVE_DIGEST: ['bytes', 422],
-  SKILLS_FILE_LIST: ['bytes', 422],
-  SKILLS_FILE_DIGEST: ['bytes', 422],
-  SKILLS_MANIFEST_DIGEST: ['bytes', 422],
-  SKILLS_PERMISSIONS_DIGEST: ['bytes', 422],
-  SKILLS_SUBJECT: ['bytes', 422],
+  SKILLS_BUNDLE_INVALID: 'bytes',
+  SKILLS_BUNDLE_UNSUPPORTED: 'trust',
+  SKILLS_BUNDLE_ROOT_INVALID: 'bytes',
+  SKILLS_PAYLOAD_TYPE: 'bytes',
+  SKILLS_STATEMENT_INVALID: 'bytes',
+  SKILLS_AUTHOR_KEY_MISMATCH: 'bytes',
+  SKILLS_AUTHOR_SIGNATURE_MISSING: 'trust',
+  SKILLS_AUTHOR_SIGNATURE_INVALID: 'bytes',
+  SKILLS_REGISTRY_SIGNATURE_MISSING: 'trust',
+  SKILLS_REGISTRY_SIGNATURE_INVALID: 'bytes',
+  SKILLS_SIGNER_UNTRUSTED: 'trust',
+  SKILLS_SIGNATURE_REPEATED: 'bytes',
+  SKILLS_ARCHIVE_DIGEST: 'bytes',
+  SKILLS_FILE_LIST: 'bytes',
+  SKILLS_FILE_DIGEST: 'bytes',
+  SKILLS_MANIFEST_DIGEST: 'bytes',
+  SKILLS_PERMISSIONS_DIGEST: 'bytes',
+  SKILLS_SUBJECT: 'bytes',
   // keys
-  SKILLS_KEY_INVALID: ['bytes', 422],
-  SKILLS_KEY_FILE_MODE: ['trust', 422]
-} as const satisfies Record<string, readonly [RefusalKind, number]>
+  SKILLS_KEY_INVALID: 'bytes',
+  SKILLS_KEY_FILE_MODE: 'trust'
+} as const satisfies Record<string, RefusalKind>
 
 export type RefusalCode = keyof typeof REFUSALS
 
@@ -73,7 +73,7 @@ export class Refusal extends Error {
     super(message, cause === undefined ? undefined : { cause })
     this.name = 'Refusal'
     this.code = code
-    this.kind = REFUSALS[code][0]
+    this.kind = REFUSALS[code]
     this.details = details
   }
 }

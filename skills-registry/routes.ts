@@ -5,8 +5,9 @@ import { idempotent, sendAnswer } from '#core/http/idempotency.ts'
 import { decodeCursor, page, pageOf } from '#core/http/page.ts'
 import type { ObjectStore } from '#core/objects/index.ts'
 import type { App } from '#core/plugin.ts'
-import { refusing, SkillNotFound } from './errors.ts'
+import { SkillNotFound } from './errors.ts'
 import { type PublishDeps, publish } from './publish.ts'
+import { refusing } from './refused.ts'
 import {
   nameOf,
   PublishedAnswer,

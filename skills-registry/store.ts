@@ -50,7 +50,7 @@ export async function claimScope(
     insert into registry.scope (id, scope, verified) values (${scope.id}, ${scope.scope}, ${scope.verified})
     on conflict (scope) do nothing`
   const [own] = await tx<{ id: string }[]>`
-    select id from registry.scope where scope = ${scope.scope} and tenant_id = core.tenant() for key share`
+    select id from registry.scope where scope = ${scope.scope} and tenant_id = core.tenant()`
   return own
 }
 
@@ -135,6 +135,8 @@ export async function findSkill(tx: Tx, name: string): Promise<SkillRow | undefi
   return row
 }
 
+// `::text::timestamptz`: for a parameter of type timestamptz postgres.js makes a Date first and cuts its microseconds off.
+
 /** Newest first, one more than `limit` where there is one. Every word of `q` stands in the name or the description. */
 export async function searchSkills(tx: Tx, q: string, limit: number, after: Position | null): Promise<SkillRow[]> {
   const words = q.split(/\s+/).filter((word) => word !== '')
@@ -142,7 +144,7 @@ export async function searchSkills(tx: Tx, q: string, limit: number, after: Posi
   return await tx<SkillRow[]>`
     select ${skillColumns(tx)} from registry.skill
     where (name || ' ' || description) ilike all (${patterns}::text[])
-      and ${after ? tx`(created_at, id) < (${after.createdAt}::timestamptz, ${after.id})` : tx`true`}
+      and ${after ? tx`(created_at, id) < (${after.createdAt}::text::timestamptz, ${after.id})` : tx`true`}
     order by created_at desc, id desc limit ${limit + 1}`
 }
 
@@ -169,7 +171,7 @@ export async function findInstall(tx: Tx, name: string, version: string): Promis
 export async function listInstalls(tx: Tx, limit: number, after: Position | null): Promise<InstallRow[]> {
   return await tx<InstallRow[]>`
     select ${installColumns(tx)} from registry.install
-    where ${after ? tx`(installed_at, id) < (${after.createdAt}::timestamptz, ${after.id})` : tx`true`}
+    where ${after ? tx`(installed_at, id) < (${after.createdAt}::text::timestamptz, ${after.id})` : tx`true`}
     order by installed_at desc, id desc limit ${limit + 1}`
 }
 

@@ -2,9 +2,10 @@ import multipart from '@fastify/multipart'
 import type { FastifyRequest } from 'fastify'
 import { MediaTypeUnsupported } from '#core/http/errors.ts'
 import type { App } from '#core/plugin.ts'
-import { refusing, UploadInvalid } from './errors.ts'
+import { UploadInvalid } from './errors.ts'
 import { PACKAGE_LIMITS } from './package/limits.ts'
 import { Refusal } from './refusal.ts'
+import { refusing } from './refused.ts'
 
 const MAX_BUNDLE_BYTES = 2 * 1024 * 1024
 

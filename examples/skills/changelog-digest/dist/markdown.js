@@ -8,7 +8,7 @@ export function plainText(markdown) {
     .trim()
 }
 
-const VERSION = /^##\s+\[?([^\]\s]+)\]?(?:\([^)]*\))?\s*(?:[-–—]\s*)?(\d{4}-\d{2}-\d{2})?\s*(\[YANKED\])?/i
+const VERSION = /^##\s+\[?([^\]\s]+)\]?(?:\(http[^)]*\))?\s*(?:[-–—]\s*)?\(?(\d{4}-\d{2}-\d{2})?\)?\s*(\[YANKED\])?/i
 
 /**
  * Reads the headings and list entries of a changelog; code blocks are skipped, a wrapped entry is one entry.
