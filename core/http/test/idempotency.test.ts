@@ -109,7 +109,8 @@ t.test('while the first request is being worked on, the same key is 409, and lat
   t.match(second.json(), { status: 409, code: 'IDEMPOTENCY_IN_FLIGHT' })
   t.equal(second.headers['retry-after'], '1')
   opened.resolve()
-  t.equal((await post()).body, (await first).body)
+  const answer = await first
+  t.equal((await post()).body, answer.body)
 })
 
 t.test(
