@@ -12,7 +12,7 @@ import { createTools } from './tools.ts'
 import { acceptUploads } from './upload.ts'
 
 /** Signed skills: publish, find, install, run. */
-export const skillsRegistry = definePlugin<RegistryOptions>({
+const skillsRegistry = definePlugin<RegistryOptions>({
   name: 'skills-registry',
   needs: ['db', 'bus', 'objects', 'ports'],
   options: RegistryOptions,

@@ -2,7 +2,7 @@ import type { Tx } from '#core/db/index.ts'
 import { defineError } from '#core/errors.ts'
 
 /** What one call of a tool may use. Times are milliseconds, `memoryMb` MiB, `hostCalls` a count. */
-export interface ToolLimits {
+interface ToolLimits {
   cpuMs: number
   wallMs: number
   memoryMb: number

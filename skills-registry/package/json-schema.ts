@@ -19,7 +19,7 @@ export class SchemaRefused extends Error {
   }
 }
 
-export interface SchemaViolation {
+interface SchemaViolation {
   pointer: string
   detail: string
 }
@@ -74,7 +74,7 @@ function explain(error: NonNullable<ValidateFunction['errors']>[number] | undefi
 }
 
 /** @throws SchemaRefused for what no schema of a stranger may hold; the place is a pointer into the schema */
-export function checkSchema(schema: unknown): void {
+function checkSchema(schema: unknown): void {
   if (typeof schema !== 'object' || schema === null || Array.isArray(schema)) {
     throw new SchemaRefused('', 'a schema is a JSON object')
   }

@@ -7,7 +7,7 @@ const PATH = new RegExp(`^${SEGMENT}(/${SEGMENT}){0,6}$`)
 const CAPITALS = new RegExp(`^(${SEGMENT}/){0,6}[A-Z][A-Z0-9_-]*(\\.(md|txt))?$`)
 
 /** ustar's name field; the prefix field is not used, so that every path has one encoding. */
-export const MAX_PATH_BYTES = 100
+const MAX_PATH_BYTES = 100
 
 /** @throws SKILLS_PACKAGE_PATH for what is absolute, climbs, hides, or is spelled in anything but plain ASCII */
 export function checkPath(path: string): void {

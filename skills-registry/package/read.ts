@@ -24,7 +24,7 @@ export function readPackage(archive: Uint8Array): SkillPackage {
 }
 
 /** The rules about content: what must be there, and that text is text. */
-export function checkFiles(files: Map<string, Uint8Array>, digest: string): SkillPackage {
+function checkFiles(files: Map<string, Uint8Array>, digest: string): SkillPackage {
   const manifest = parseManifest(readText(files, 'skill.json'))
   const skillMd = parseSkillMd(readText(files, 'SKILL.md'), manifest.name.split('/')[1] ?? '')
   if (!moduleSources(files).has(manifest.entry)) {

@@ -17,7 +17,7 @@ const Frontmatter = z.strictObject({
   'allowed-tools': z.string().optional()
 })
 
-export type Frontmatter = z.output<typeof Frontmatter>
+type Frontmatter = z.output<typeof Frontmatter>
 
 /** SKILL.md in its two parts; the body is Markdown for an agent to read. */
 export interface SkillMd {

@@ -30,7 +30,7 @@ export function counterSign(bundle: Bundle, registry: SigningKey): Bundle {
   return { ...bundle, publish: addSignature(bundle.publish, registry), roots: [rootOf(registry)] }
 }
 
-export function rootOf(key: PublicKey): Bundle['roots'][number] {
+function rootOf(key: PublicKey): Bundle['roots'][number] {
   return { keyId: key.keyId, publicKey: key.spki }
 }
 

@@ -7,7 +7,7 @@ import { Refusal } from '#skills-registry/refusal.ts'
 import type { PublicKey } from './keys.ts'
 
 /** What an author says about a package, as an in-toto statement. Our own predicate. */
-export const PREDICATE_TYPE = 'https://agentos.dev/skill-publish/v1'
+const PREDICATE_TYPE = 'https://agentos.dev/skill-publish/v1'
 
 const Hex = z.string().regex(/^[0-9a-f]{64}$/)
 const Digest = z.string().regex(/^sha256:[0-9a-f]{64}$/)
