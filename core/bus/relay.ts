@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '#core/clock.ts'
+import { crashPoint } from '#core/crash-point.ts'
 import type { Db, DbLog } from '#core/db/types.ts'
 import type { StoredEvent } from '#core/events.ts'
 import { byStream, createStreams, lockStreams, numberEvents, waitingStreams } from './store/relay.ts'
@@ -84,6 +85,7 @@ export class Relay {
       }
       return { locked, events: byStream(locked.length > 0 ? await numberEvents(tx, locked, limit) : []) }
     })
+    if (events.size > 0) crashPoint('relay-sequenced')
     for (const [streamId, batch] of events) {
       this.#options.publish(streamId, batch)
       if (batch.length >= limit) this.#hinted.add(streamId)

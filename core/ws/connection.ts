@@ -95,13 +95,13 @@ export class Connection {
     socket.on('close', () => this.#end())
   }
 
-  /** Ends the connection; what still runs for it is aborted. */
-  close(code: number, reason: string): void {
+  /** Ends the connection; what still runs for it is aborted. The client has `goodbyeMs` to read why. */
+  close(code: number, reason: string, goodbyeMs = this.#context.limits.goodbyeMs): void {
     if (this.#ended.signal.aborted) return
     this.#end()
     this.#socket.resume() // a paused socket would never read the client's close frame
     this.#socket.close(code, reason)
-    this.#context.clock.after(this.#context.limits.goodbyeMs, () => this.#socket.terminate())
+    this.#context.clock.after(goodbyeMs, () => this.#socket.terminate())
   }
 
   /** Ends a client that answers no ping, asks the others. */

@@ -116,7 +116,7 @@ export class Gateway {
   close(): void {
     this.#closing = true
     for (const timer of this.#timers) timer.cancel()
-    this.#each((connection) => connection.close(Close.goingDown, this.#retryHint()))
+    this.#each((connection) => connection.close(Close.goingDown, this.#retryHint(), 1000))
   }
 
   #retryHint(): string {

@@ -24,7 +24,10 @@ export const gatewayRoom = definePlugin({
   name: 'gateway',
   needs: ['ws'],
   permissions: wsPermissions,
-  register: (app) => registerWs(app, app.ws)
+  async register(app) {
+    await registerWs(app, app.ws)
+    app.shutdown.step('close-sockets', 'ws', () => app.ws.close())
+  }
 })
 
 /** Adds `/v1/ws` to the app. Identity is hello's business, hence the public permission. */

@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { splitByStream } from '#core/bus/topics.ts'
-import type { Bus, Opening, Sink, Subscription } from '#core/bus/types.ts'
-import type { StreamKind } from '#core/events.ts'
+import { parseTopics, splitByStream } from '#core/bus/topics.ts'
+import type { Bus, Opening, Subscription } from '#core/bus/types.ts'
+import type { StoredEvent, StreamKind } from '#core/events.ts'
 import { newId } from '#core/ids.ts'
 import { SubscriptionUnknown, TooManySubscriptions } from './errors.ts'
 import { batchFrame, eventFrame } from './frames.ts'
@@ -43,28 +43,47 @@ export class Subscriptions {
    */
   subscribe(tenantId: string, params: SubscribeParams, answer: (answer: object) => void, fail: () => void): void {
     if (this.#open.size >= MAX_SUBSCRIPTIONS) throw new TooManySubscriptions(MAX_SUBSCRIPTIONS)
+    parseTopics(params.topics) // all of them, before the first stream is followed
     const id = newId()
     const { tenant, platform } = splitByStream(params.topics)
-    const first: StreamKind = tenant.length > 0 ? 'tenant' : 'platform'
+    const wanted: [StreamKind, string[]][] = [
+      ['tenant', tenant],
+      ['platform', platform]
+    ]
+    const streams = wanted.filter(([, topics]) => topics.length > 0)
+    const openings: Opening[] = []
     const parts: Subscription[] = []
-    const failed = () => {
-      if (this.#open.has(id)) this.unsubscribe(id)
-      fail()
-    }
-    const follow = (stream: StreamKind, topics: string[], after: number | undefined, opened: (at: Opening) => void) => {
-      const query = { topics, stream, ...(after === undefined ? {} : { after: BigInt(after) }) }
+    const resyncs: bigint[] = []
+    let answered = false
+    for (const [i, [stream, topics]] of streams.entries()) {
+      const after = i === 0 ? params.after : undefined
       const part: Subscription = this.#bus.follow(
         tenantId,
-        query,
-        this.#sink(id, () => part.resume(), opened, failed)
+        { topics, stream, ...(after === undefined ? {} : { after: BigInt(after) }) },
+        {
+          opened: (at) => {
+            openings[i] = at
+            // Both streams are held before the client hears: what it causes from then on reaches it.
+            if (Object.keys(openings).length < streams.length) return
+            const { from, to } = openings[0] ?? at
+            answer({ subscription: id, from: Number(from), to: Number(to) })
+            answered = true
+            for (const oldest of resyncs) this.#resync(id, oldest)
+            for (const other of parts) other.resume()
+          },
+          failed: () => {
+            if (this.#open.has(id)) this.unsubscribe(id)
+            fail()
+          },
+          resync: (oldest) => {
+            if (answered) this.#resync(id, oldest)
+            else resyncs.push(oldest)
+          },
+          push: (events) => (answered ? this.#send(id, events, () => part.resume()) : 0)
+        }
       )
       parts.push(part)
     }
-    follow(first, first === 'tenant' ? tenant : platform, params.after, ({ from, to }) => {
-      answer({ subscription: id, from: Number(from), to: Number(to) })
-      if (first === 'tenant' && platform.length > 0 && this.#open.has(id))
-        follow('platform', platform, undefined, () => {})
-    })
     this.#open.set(id, parts)
   }
 
@@ -80,30 +99,27 @@ export class Subscriptions {
     for (const id of [...this.#open.keys()]) this.unsubscribe(id)
   }
 
-  #sink(id: string, resume: () => void, opened: (at: Opening) => void, failed: () => void): Sink {
-    const outlet = this.#outlet
-    return {
-      opened,
-      failed,
-      resync: (oldest) => outlet.send(JSON.stringify({ event: 'resync', subscription: id, oldest: Number(oldest) })),
-      push: (events) => {
-        let taken = 0
-        while (taken < events.length && !outlet.full) {
-          const frames: string[] = []
-          let bytes = 0
-          do {
-            const event = events[taken]
-            if (!event) break
-            const frame = eventFrame(event, id)
-            frames.push(frame)
-            bytes += frame.length
-            taken++
-          } while (this.batch && taken < events.length && bytes < BATCH_BYTES)
-          outlet.send(batchFrame(frames))
-        }
-        if (taken < events.length) outlet.whenDrained(resume)
-        return taken
-      }
+  #resync(id: string, oldest: bigint): void {
+    this.#outlet.send(JSON.stringify({ event: 'resync', subscription: id, oldest: Number(oldest) }))
+  }
+
+  /** Sends from the front as long as the client takes them. @returns how many */
+  #send(id: string, events: StoredEvent[], resume: () => void): number {
+    let taken = 0
+    while (taken < events.length && !this.#outlet.full) {
+      const frames: string[] = []
+      let bytes = 0
+      do {
+        const event = events[taken]
+        if (!event) break
+        const frame = eventFrame(event, id)
+        frames.push(frame)
+        bytes += frame.length
+        taken++
+      } while (this.batch && taken < events.length && bytes < BATCH_BYTES)
+      this.#outlet.send(batchFrame(frames))
     }
+    if (taken < events.length) this.#outlet.whenDrained(resume)
+    return taken
   }
 }

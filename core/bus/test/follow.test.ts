@@ -144,6 +144,47 @@ t.test('events of a host that shares only the database come within its poll', as
   t.strictSame(sink.seqs(), upTo(sink.events.length))
 })
 
+t.test('what a host numbered and died before telling is delivered all the same', async (t) => {
+  const { bus, sql, appUrl, systemUrl } = await testBus(t, { pollMs: 20 })
+  await bus.start()
+  const A = newId()
+  const sink = collect()
+  bus.follow(A, { topics: ['*'], after: 0n }, sink)
+  const child = fork(new URL('./writer.ts', import.meta.url), [appUrl, systemUrl, A, '500', '10'])
+  const [, signal] = await once(child, 'exit')
+  t.equal(signal, 'SIGKILL')
+  const [row] = await sql<{ written: number }[]>`select count(*)::int as written from core.event`
+  // and what it had written and not numbered is numbered here
+  await until(() => sink.events.length >= (row?.written ?? 0), 'everything')
+  t.strictSame(sink.seqs(), upTo(row?.written ?? 0))
+  t.ok(sink.events.length >= 10)
+})
+
+t.test('when the database cuts every connection, events go on without gap or double', async (t) => {
+  const { bus, db, sql } = await testBus(t, { pollMs: 20 })
+  await bus.start()
+  const A = newId()
+  const sink = collect()
+  bus.follow(A, { topics: ['*'], after: 0n }, sink)
+  let committed = 0
+  for (const n of upTo(40)) {
+    if (n % 10 === 0)
+      await sql`select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and usename in ('agentos_app', 'agentos_system')`
+    // a transaction that was cut is the sender's to repeat
+    await db
+      .tenant(A, (tx) => bus.emit(tx, Ticked, 'p', { n }))
+      .then(
+        () => committed++,
+        () => {}
+      )
+  }
+  t.ok(committed > 30)
+  await until(async () => (await bus.head(A)).last >= BigInt(committed), 'all numbered')
+  await until(() => sink.events.length >= committed, 'all delivered')
+  t.strictSame(sink.seqs(), upTo(sink.events.length))
+})
+
 t.test('a subscription says where it begins; beyond the end is the end', async (t) => {
   const { bus, db } = await testBus(t)
   await bus.start()

@@ -1,12 +1,14 @@
 // Another host, as a process of its own: writes events in small transactions and relays them, until it is told to stop.
-// argv: appUrl systemUrl tenantId events-per-second
+// argv: appUrl systemUrl tenantId events-per-second [relay's batch after which it is killed, before it tells anybody]
 import { createBus } from '#core/bus/index.ts'
 import { Ticked } from '#core/bus/test/support.ts'
 import { systemClock } from '#core/clock.ts'
+import { armCrashPoint } from '#core/crash-point.ts'
 import { openDb } from '#core/db/index.ts'
 import { pending } from '#core/events.ts'
 
-const [appUrl = '', systemUrl = '', tenantId = '', rate = '1000'] = process.argv.slice(2)
+const [appUrl = '', systemUrl = '', tenantId = '', rate = '1000', killAt] = process.argv.slice(2)
+if (killAt !== undefined) armCrashPoint('relay-sequenced', Number(killAt))
 const db = await openDb({ appUrl, systemUrl, appPool: 4, systemPool: 3 })
 const bus = createBus({ db })
 await bus.start()

@@ -171,6 +171,30 @@ t.test('two hosts share the work: every job runs once', async (t) => {
   )
 })
 
+t.test('when the database cuts every connection, jobs go on', async (t) => {
+  const { db, sql } = await testDb(t, { rooms })
+  const [A, seen] = [newId(), new Set<number>()]
+  const jobs = createJobs({ db })
+  const job = jobs.define('test.tough', Data, async ({ data }) => seen.add(data.n), { retryDelaySeconds: 0 })
+  await jobs.start()
+  t.teardown(() => jobs.stop())
+  const send = (n: number) => db.tenant(A, (tx) => jobs.send(tx, job, { tenantId: A, n }))
+  await send(1)
+  await until(() => seen.has(1), 'the first job')
+  await sql`select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and usename in ('agentos_app', 'agentos_system')`
+  await until(
+    () =>
+      send(2).then(
+        () => true,
+        () => false
+      ),
+    'a connection'
+  )
+  await until(() => seen.has(2), 'the job after')
+  t.strictSame([...seen], [1, 2])
+})
+
 t.test('a schedule is kept, changed and taken away', async (t) => {
   const { db, sql } = await testDb(t, { rooms })
   const jobs = createJobs({ db })
