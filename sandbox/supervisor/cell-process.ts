@@ -109,6 +109,7 @@ export class CellProcess {
   bind(tenantId: string): void {
     if (this.tenantId !== null && this.tenantId !== tenantId) throw new Error('a cell has one tenant')
     this.tenantId = tenantId
+    if (this.state === 'starting') this.#hold(true) // a call waits for it
   }
 
   start(job: Job): void {
@@ -240,6 +241,7 @@ export class CellProcess {
       this.#pid = cellPid(this.#pid, this.#owner.namespaces) ?? this.#pid
       this.state = 'ready'
       this.#owner.ready(this)
+      if (this.jobs.size === 0) this.#hold(false)
       return
     }
     const job = this.jobs.get(frame.id)
