@@ -141,6 +141,13 @@ const createSchema = /^create schema (?:if not exists )?([a-z_][a-z0-9_]*);/gim
 async function applyFile(sql: Pool, file: MigrationFile, ownerCreates: boolean): Promise<void> {
   await sql.begin(async (tx) => {
     let text = file.text
+    // A room's schema is named like the room ('skills-registry': skills_registry) and is there before its first file.
+    const own = file.room.replaceAll('-', '_')
+    const creates = [...text.matchAll(createSchema)].some(([, schema]) => schema === own)
+    if (/^[a-z][a-z0-9_]*$/.test(own) && !creates) {
+      const [found] = await tx`select to_regnamespace(${own}) is not null as there`
+      if (!found?.there) await tx.unsafe(`create schema ${own} authorization agentos_owner`)
+    }
     if (!ownerCreates) {
       // A login that may create schemas and may not pass that on (it does not own the database) creates them itself.
       for (const [, schema] of text.matchAll(createSchema)) {

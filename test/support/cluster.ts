@@ -21,7 +21,7 @@ export const onEmbedded = process.env.DATABASE_URL === undefined
 
 async function embeddedCluster(): Promise<string> {
   // Another user's folder would not be readable; another version of this file may start another server.
-  const dir = join(tmpdir(), `agentos-test-${process.getuid?.() ?? 0}-18.4`)
+  const dir = join(tmpdir(), `agentos-test-${process.getuid?.() ?? 0}-18.4b`)
   const deadline = systemClock.monotonic() + 60_000
   let log = ''
   while (systemClock.monotonic() < deadline) {

@@ -42,6 +42,14 @@ t.test('files are applied in order, once, and each is recorded', async (t) => {
   t.equal(owner?.name, 'agentos_owner')
 })
 
+t.test('a schema named like the room is there before its first file', async (t) => {
+  const { sql, run } = await setUp(t)
+  const files = { '0001_first.sql': table('a').replaceAll('lab.', 'odd_room.'), '0002_more.sql': 'select 1' }
+  t.equal((await run(await room(t, files, 'odd-room'))).applied.length, 3)
+  const [row] = await sql`select nspowner::regrole::text as owner from pg_namespace where nspname = 'odd_room'`
+  t.equal(row?.owner, 'agentos_owner')
+})
+
 t.test('servers that boot at once migrate once', async (t) => {
   const { url, run, sql } = await setUp(t)
   const lab = await room(t, { '0001_first.sql': `create schema lab;\n${table('a')} select pg_sleep(0.1);` })
