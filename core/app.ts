@@ -72,7 +72,7 @@ export interface AppOptions {
 }
 
 /** Rooms of the kernel itself; every app has them. */
-export const coreRooms: readonly Seat[] = [{ room: tenantsRoom }, { room: authRoom }, { room: systemRoom }]
+const coreRooms: readonly Seat[] = [{ room: tenantsRoom }, { room: authRoom }, { room: systemRoom }]
 
 /**
  * The whole app without a listener: kernel parts decorated, rooms registered in the order of their needs, every route

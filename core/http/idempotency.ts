@@ -13,7 +13,7 @@ export interface Answer<Body = unknown> {
 }
 
 /** How long an answer is kept at least. */
-export const retentionHours = 24
+const retentionHours = 24
 
 /**
  * Runs `work` in the caller's tenant transaction; with an Idempotency-Key header at most once per key: the answer is

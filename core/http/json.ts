@@ -2,7 +2,7 @@ import { RequestInvalid } from '#core/errors.ts'
 import { BodyMalformed } from '#core/http/errors.ts'
 
 /** Deeper JSON is refused: recursive code behind us (schemas, references) would run out of stack. */
-export const maxJsonDepth = 100
+const maxJsonDepth = 100
 
 /**
  * Parses JSON from outside: HTTP bodies and WebSocket frames.

@@ -11,7 +11,7 @@ export interface RouteInfo {
 }
 
 /** Levels that need no declaration: anybody, and anybody with a valid key. */
-export const builtInPermissions = ['public', 'authenticated']
+const builtInPermissions = ['public', 'authenticated']
 
 interface SeenRoute {
   methods: string[]
