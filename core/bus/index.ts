@@ -5,8 +5,8 @@ import { Consumers } from './consumers.ts'
 import { headOf, read } from './feed.ts'
 import { Hub } from './hub.ts'
 import { Relay } from './relay.ts'
+import { retain } from './retention.ts'
 import { insertEvents } from './store/outbox.ts'
-import { deleteOld } from './store/retention.ts'
 import { parseTopics, type TopicFilter } from './topics.ts'
 import { memoryTransport, type Transport } from './transport.ts'
 import { type Bus, type HistoryQuery, PLATFORM_STREAM } from './types.ts'
@@ -70,7 +70,7 @@ export function createBus(options: BusOptions): Bus {
       return hub.follow(streamOf(tenantId, query.stream), query.topics, query.after, sink)
     },
     hint: (tenantId) => relay.hint(tenantId),
-    retain: (streamId, olderThanMs, limit = 5000) => db.system((tx) => deleteOld(tx, streamId, olderThanMs, limit)),
+    retain: (olderThanMs, retainOptions) => retain(db, olderThanMs, retainOptions),
     async start() {
       unsubscribe = transport.subscribe((streamId, events) => hub.ingest(streamId, events))
       await consumers.start()

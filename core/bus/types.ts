@@ -51,6 +51,15 @@ export interface ConsumerOptions {
   from?: 'start' | 'end'
 }
 
+export interface RetainOptions {
+  /** Default: every stream. */
+  streamId?: string
+  /** Ends the sweep between two transactions. */
+  signal?: AbortSignal
+  /** Events of one transaction, default 5000. */
+  batch?: number
+}
+
 export interface Bus {
   /**
    * Writes the event into the sender's transaction and wakes the relay after its commit.
@@ -74,10 +83,11 @@ export interface Bus {
   /** Wakes the relay for this tenant now. */
   hint(tenantId: string): void
   /**
-   * Deletes up to `limit` of a stream's events that are older, oldest first, never what a consumer still wants.
-   * @returns how many went
+   * Deletes what is older, oldest first and in small transactions, never what a consumer still wants. One stream, or all
+   * of them: the body of a nightly job.
+   * @returns how many events went
    */
-  retain(streamId: string, olderThanMs: number, limit?: number): Promise<number>
+  retain(olderThanMs: number, options?: RetainOptions): Promise<number>
   start(): Promise<void>
   stop(): Promise<void>
 }

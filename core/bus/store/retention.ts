@@ -8,7 +8,11 @@ import type { Tx } from '#core/db/types.ts'
 export async function deleteOld(tx: Tx, streamId: string, olderThanMs: number, limit: number): Promise<number> {
   const [row] = await tx<{ gone: number }[]>`
     with stream as (
-      select stream_id, oldest_seq from core.stream where stream_id = ${streamId} for update
+      select stream_id, oldest_seq from core.stream s where stream_id = ${streamId}
+        -- one probe tells most streams apart: their oldest event is young
+        and exists (select from core.event e where e.stream_id = s.stream_id and e.seq = s.oldest_seq
+          and e.at < clock_timestamp() - ${olderThanMs}::bigint * interval '1 ms')
+      for update
     ), bound as (
       select min(coalesce(c.seq, 0)) as seq from core.consumer_wanted w
       left join core.consumer c on c.tenant_id = w.tenant_id and c.name = w.name
@@ -29,4 +33,11 @@ export async function deleteOld(tx: Tx, streamId: string, olderThanMs: number, l
       where s.stream_id = ${streamId} and g.seq is not null
     ) select count(*)::int as gone from gone`
   return row?.gone ?? 0
+}
+
+/** Streams by id, for a sweep through all of them. */
+export async function streamsAfter(tx: Tx, after: string, limit: number): Promise<string[]> {
+  const rows = await tx<{ streamId: string }[]>`
+    select stream_id as "streamId" from core.stream where stream_id > ${after} order by stream_id limit ${limit}`
+  return rows.map((row) => row.streamId)
 }

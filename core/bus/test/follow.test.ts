@@ -237,15 +237,15 @@ t.test(
       )
     )
     await until(async () => (await bus.head(A)).last === 20n, 'twenty events')
-    t.equal(await bus.retain(A, 3_600_000), 0, 'nothing is old')
+    t.equal(await bus.retain(3_600_000), 0, 'nothing is old')
     await sql`update core.event set at = at - interval '2 hours' where seq <= 12`
     await sql`insert into core.consumer_wanted (tenant_id, name, seq) values (${A}, 'slow', 20)`
     await sql`insert into core.consumer (tenant_id, name, seq) values (${A}, 'slow', 7)`
-    t.equal(await bus.retain(A, 3_600_000), 7)
+    t.equal(await bus.retain(3_600_000, { streamId: A }), 7)
     await sql`delete from core.consumer_wanted`
-    t.equal(await bus.retain(A, 3_600_000, 2), 2, 'in bites')
-    t.equal(await bus.retain(A, 3_600_000), 3)
-    t.equal(await bus.retain(A, 3_600_000), 0)
+    t.equal(await bus.retain(3_600_000, { signal: AbortSignal.abort() }), 0, 'told to end')
+    t.equal(await bus.retain(3_600_000, { batch: 2 }), 5, 'in bites, every stream')
+    t.equal(await bus.retain(3_600_000), 0)
     t.strictSame(await bus.head(A), { last: 20n, oldest: 13n })
     const sink = collect()
     const oldest: bigint[] = []

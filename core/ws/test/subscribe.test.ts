@@ -136,7 +136,7 @@ t.test('when history no longer reaches back the client is told where it begins',
   await emit(tenantId, 10)
   await until(async () => (await app.bus.head(tenantId)).last === 10n, 'history')
   await sql`update core.event set at = at - interval '1 day' where seq <= 6`
-  await app.bus.retain(tenantId, 3_600_000)
+  await app.bus.retain(3_600_000)
   const client = await enter(key)
   const { result } = await client.request('subscribe', { topics: ['*'], after: 3 })
   await until(() => client.events.length === 5, 'resync and four events')
