@@ -3,11 +3,17 @@ import { RE2JS } from 're2js'
 import { PACKAGE_LIMITS } from './limits.ts'
 
 // A skill's schemas run in our process, on values that the same skill makes: a schema is hostile input. Hence linear
-// regular expressions (RE2), no remote reference, no recursion, and a bound on the size with references written out.
+// regular expressions (RE2), no remote reference, no recursion (it can cost 2^depth), and bounds on what one check may do.
 
 const DIALECT = 'https://json-schema.org/draft/2020-12/schema'
 /** Above it, uniqueItems on objects (a comparison of all pairs) would hold the event loop. */
 const MAX_UNIQUE_ITEMS = 1000
+
+// What one check may do, each about a second at worst: parts of the schema times values, keywords that read a whole
+// string times its length, characters seen by patterns.
+const MAX_COMPARISONS = 200_000_000
+const MAX_SCANNED_CHARS = 200_000_000
+const MAX_MATCH_STEPS = 50_000_000
 
 /** A schema of a tool that we will not compile. `pointer` is the place inside the schema. */
 export class SchemaRefused extends Error {
@@ -27,12 +33,22 @@ interface SchemaViolation {
 /** The first violation of a value, or undefined when it fits. */
 export type Validator = (value: unknown) => SchemaViolation | undefined
 
+class CheckTooLong extends Error {}
+// One counter for all: a check is synchronous.
+let matchable = 0
+
 /** Ajv takes the engine as a function that also knows how to spell itself in generated code. */
 const linearRegExp = Object.assign(
   (pattern: string) => {
     const compiled = RE2JS.compile(pattern)
+    const steps = compiled.programSize()
+    const test = (text: string) => {
+      matchable -= (text.length + 1) * steps
+      if (matchable < 0) throw new CheckTooLong()
+      return compiled.matcher(text).find()
+    }
     // Ajv keys the compiled expressions of one instance, its own included, by their text: without it the first one wins.
-    return { test: (text: string) => compiled.matcher(text).find(), toString: () => pattern }
+    return { test, toString: () => pattern }
   },
   { code: 'linearRegExp' }
 )
@@ -42,7 +58,7 @@ const linearRegExp = Object.assign(
  * @throws SchemaRefused
  */
 export function compileSchema(schema: unknown): Validator {
-  checkSchema(schema)
+  const size = checkSchema(schema)
   const ajv = new Ajv2020({
     strict: true,
     strictTypes: false,
@@ -54,35 +70,75 @@ export function compileSchema(schema: unknown): Validator {
     code: { regExp: linearRegExp as never }
   })
   let validate: ValidateFunction
+  matchable = Number.POSITIVE_INFINITY // the author's schema against the dialect's own: bounded by its size
   try {
     validate = ajv.compile(schema as object)
   } catch (cause) {
     throw new SchemaRefused('', cause instanceof Error ? cause.message : String(cause), cause)
   }
   return (value) => {
-    if (validate(value)) return undefined
+    const { values, chars } = measure(value)
+    const tooLong = {
+      pointer: '',
+      detail: `too large for its schema: ${values} values, ${size.parts} parts of the schema`
+    }
+    if (values * size.parts > MAX_COMPARISONS || chars * size.scans > MAX_SCANNED_CHARS) return tooLong
+    matchable = MAX_MATCH_STEPS
+    try {
+      if (validate(value)) return undefined
+    } catch (error) {
+      if (error instanceof CheckTooLong) return tooLong
+      throw error
+    }
     const error = validate.errors?.[0]
     return { pointer: error?.instancePath ?? '', detail: explain(error) }
   }
 }
 
+/** How many values a JSON document holds, and how many characters its strings and keys. */
+function measure(value: unknown): { values: number; chars: number } {
+  const todo: unknown[] = [value]
+  let values = 0
+  let chars = 0
+  while (todo.length > 0) {
+    const next = todo.pop()
+    values++
+    if (typeof next === 'string') chars += next.length
+    else if (Array.isArray(next)) for (const entry of next) todo.push(entry)
+    else if (typeof next === 'object' && next !== null) {
+      for (const [key, entry] of Object.entries(next)) {
+        chars += key.length
+        todo.push(entry)
+      }
+    }
+  }
+  return { values, chars }
+}
+
 function explain(error: NonNullable<ValidateFunction['errors']>[number] | undefined): string {
-  const text = error?.message ?? 'does not fit the schema'
+  const text = (error?.message ?? 'does not fit the schema').slice(0, 300)
   if (error?.keyword === 'additionalProperties') return `${text}: ${String(error.params.additionalProperty)}`
   if (error?.keyword === 'enum') return `${text}: ${JSON.stringify(error.params.allowedValues).slice(0, 200)}`
   return text
 }
 
+interface SchemaSize {
+  parts: number
+  /** Keywords that read a whole string: minLength, maxLength. */
+  scans: number
+}
+
 /** @throws SchemaRefused for what no schema of a stranger may hold; the place is a pointer into the schema */
-function checkSchema(schema: unknown): void {
+function checkSchema(schema: unknown): SchemaSize {
   if (typeof schema !== 'object' || schema === null || Array.isArray(schema)) {
     throw new SchemaRefused('', 'a schema is a JSON object')
   }
   if (Buffer.byteLength(JSON.stringify(schema)) > PACKAGE_LIMITS.schemaBytes) {
     throw new SchemaRefused('', `a schema has at most ${PACKAGE_LIMITS.schemaBytes} bytes`)
   }
-  const budget = { nodes: PACKAGE_LIMITS.schemaNodes }
-  walk(schema, '', 0, { root: schema, budget })
+  const size = { parts: 0, scans: 0 }
+  walk(schema, '', 0, { root: schema, size })
+  return size
 }
 
 /** Keywords whose values are data of the author and hold no schema. */
@@ -92,15 +148,12 @@ const MAPS = new Set(['properties', 'patternProperties', '$defs', 'definitions',
 
 interface Walk {
   root: object
-  budget: { nodes: number }
+  size: SchemaSize
 }
 
-function walk(node: unknown, pointer: string, depth: number, walkState: Walk): void {
+function walk(node: unknown, pointer: string, depth: number, state: Walk): void {
+  grow(state, 1, pointer)
   if (typeof node !== 'object' || node === null) return
-  walkState.budget.nodes--
-  if (walkState.budget.nodes < 0) {
-    throw new SchemaRefused(pointer, `with its references written out it has over ${PACKAGE_LIMITS.schemaNodes} parts`)
-  }
   if (depth > PACKAGE_LIMITS.schemaDepth) {
     throw new SchemaRefused(
       pointer,
@@ -108,20 +161,28 @@ function walk(node: unknown, pointer: string, depth: number, walkState: Walk): v
     )
   }
   if (Array.isArray(node)) {
-    for (const [i, entry] of node.entries()) walk(entry, `${pointer}/${i}`, depth + 1, walkState)
+    for (const [i, entry] of node.entries()) walk(entry, `${pointer}/${i}`, depth + 1, state)
     return
   }
   const schema = node as Record<string, unknown>
   checkKeywords(schema, pointer)
   for (const [key, value] of Object.entries(schema)) {
     const at = `${pointer}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
-    if (DATA.has(key)) continue
-    if (key === '$ref') walk(lookUp(walkState.root, String(value), at), at, depth + 1, walkState)
+    if (key === 'minLength' || key === 'maxLength') state.size.scans++
+    if (DATA.has(key)) grow(state, measure(value).values, at)
+    else if (key === '$ref') walk(lookUp(state.root, String(value), at), at, depth + 1, state)
     else if (key === '$defs' || key === 'definitions')
       continue // counted where they are used
     else if (MAPS.has(key) && typeof value === 'object' && value !== null) {
-      for (const [name, entry] of Object.entries(value)) walk(entry, `${at}/${name}`, depth + 1, walkState)
-    } else walk(value, at, depth + 1, walkState)
+      for (const [name, entry] of Object.entries(value)) walk(entry, `${at}/${name}`, depth + 1, state)
+    } else walk(value, at, depth + 1, state)
+  }
+}
+
+function grow(state: Walk, by: number, pointer: string): void {
+  state.size.parts += by
+  if (state.size.parts > PACKAGE_LIMITS.schemaParts) {
+    throw new SchemaRefused(pointer, `with its references written out it has over ${PACKAGE_LIMITS.schemaParts} parts`)
   }
 }
 
@@ -147,10 +208,18 @@ function lookUp(root: object, ref: string, pointer: string): unknown {
   }
   let target: unknown = root
   for (const part of ref.split('/').slice(1)) {
-    const key = decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~')
+    const key = decodePart(part)
     target =
       typeof target === 'object' && target !== null && Object.hasOwn(target, key) ? Reflect.get(target, key) : undefined
   }
   if (target === undefined) throw new SchemaRefused(pointer, `${ref.slice(0, 100)} leads nowhere`)
   return target
+}
+
+function decodePart(part: string): string {
+  try {
+    return decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~')
+  } catch {
+    return '' // a lone % names nothing
+  }
 }

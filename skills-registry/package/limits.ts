@@ -8,8 +8,8 @@ export const PACKAGE_LIMITS = {
   ratio: 100,
   entries: 500,
   schemaBytes: 64 * 1024,
-  /** Subschemas of one JSON Schema with its references written out. */
-  schemaNodes: 2000,
+  /** JSON values of one schema with its references written out. */
+  schemaParts: 5000,
   schemaDepth: 32,
   manifestBytes: 512 * 1024,
   frontmatterBytes: 16 * 1024

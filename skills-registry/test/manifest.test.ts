@@ -108,6 +108,7 @@ const schemas: [string, object][] = [
   ['refers to a file', { properties: { a: { $ref: 'other.json' } } }],
   ['refers to itself', { properties: { a: { $ref: '#' } } }],
   ['refers in a circle', { $ref: '#/$defs/a', $defs: { a: { $ref: '#/$defs/b' }, b: { $ref: '#/$defs/a' } } }],
+  ['refers to nothing that can be decoded', { $ref: '#/$defs/%', $defs: {} }],
   ['refers to nothing', { $ref: '#/$defs/a' }],
   ['doubles twenty times', { $ref: '#/$defs/d0', $defs: { ...doubling, d20: {} } }],
   ['names itself by $id', { $id: 'https://example.com/a' }],
@@ -118,7 +119,8 @@ const schemas: [string, object][] = [
   ['has a type that nobody knows', { type: 'text' }],
   ['compares all pairs of a long list', { type: 'array', uniqueItems: true }],
   ['is deep', nested(40)],
-  ['is long', { enum: ['x'.repeat(70_000)] }]
+  ['is long', { enum: ['x'.repeat(70_000)] }],
+  ['compares with thousands of values', { enum: Array.from({ length: 6000 }, (_, i) => i) }]
 ]
 for (const [what, schema] of schemas) {
   t.test(`a tool's schema that ${what} is refused, and told where`, (t) => {
@@ -134,6 +136,26 @@ t.test('a pattern made to hang ordinary engines is answered at once', (t) => {
   const validate = compileSchema({ type: 'string', pattern: '^(a+)+$' })
   t.equal(validate('a'.repeat(50_000)), undefined)
   t.match(validate(`${'a'.repeat(50_000)}!`), { pointer: '', detail: /pattern/ })
+  t.end()
+})
+
+t.test('a check that would hold the event loop is refused before or while it runs', (t) => {
+  const zeros = Array(500_000).fill(0)
+  const text = 'x'.repeat(1_000_000)
+  const hostile: [object, unknown][] = [
+    [{ items: { anyOf: Array.from({ length: 1500 }, (_, i) => ({ const: i + 1 })) } }, zeros],
+    [{ items: { enum: Array.from({ length: 4000 }, (_, i) => i + 1) } }, zeros],
+    [{ allOf: Array.from({ length: 1000 }, (_, i) => ({ maxLength: 2_000_000 + i })) }, text],
+    [{ pattern: '(a?){900}b$' }, 'ab'.repeat(50_000)],
+    [{ allOf: Array.from({ length: 500 }, (_, i) => ({ pattern: `^[^${i}]*$` })) }, text]
+  ]
+  for (const [schema, value] of hostile) {
+    const started = performance.now()
+    t.match(compileSchema(schema)(value), { detail: /too large/ })
+    t.ok(performance.now() - started < 3000)
+  }
+  t.equal(compileSchema({ items: { type: 'integer', minimum: 0 } })(zeros), undefined)
+  t.equal(compileSchema({ pattern: '^[a-z]+$' })(text), undefined)
   t.end()
 })
 
