@@ -122,7 +122,9 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
     close: () => end(5)
   }
   try {
-    await Promise.all([refuseBypass(app, 'agentos_app'), refuseBypass(system, 'agentos_system')])
+    // Both to their end: a connection that is cut while it is being set up is an unhandled rejection of postgres.js.
+    const proofs = await Promise.allSettled([refuseBypass(app, 'agentos_app'), refuseBypass(system, 'agentos_system')])
+    for (const proof of proofs) if (proof.status === 'rejected') throw proof.reason
   } catch (error) {
     await end(0)
     throw mapError(error)
