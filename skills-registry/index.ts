@@ -36,8 +36,9 @@ const skillsRegistry = definePlugin<RegistryOptions>({
   async register(app, options) {
     const objects = app.getDecorator<ObjectStore>('objects')
     const registryKey = await loadOrCreateKeyFile(options.keyFile)
-    const sandbox = new Sandbox({ clock: app.clock, ...options.sandbox })
+    const sandbox = new Sandbox({ clock: app.clock, log: app.log, ...options.sandbox })
     app.addHook('onClose', () => sandbox.close())
+    app.health.add('sandbox', () => describeSandbox(sandbox), { required: options.sandbox.require === 'strict' })
     app.getDecorator<Ports>('ports').provide('tools', createTools({ loader: new SkillLoader(objects), sandbox }))
 
     await acceptUploads(app)
@@ -45,5 +46,13 @@ const skillsRegistry = definePlugin<RegistryOptions>({
     installRoutes(app, { bus: app.bus, objects, roots: [registryKey.spki, ...options.trustedRoots] })
   }
 })
+
+/** Which walls this machine gives a cell: an operator looks for it at /readyz. @throws where `strict` cannot be had */
+async function describeSandbox(sandbox: Sandbox) {
+  await sandbox.ready()
+  const { isolation, cells } = sandbox.status()
+  const { jail, namespaces, noNewPrivs, missing } = isolation
+  return { jail, namespaces, noNewPrivs, missing: missing.map(({ layer }) => layer), cells: cells.length }
+}
 
 export default skillsRegistry

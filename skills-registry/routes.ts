@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import semver from 'semver'
 import type { z } from 'zod'
 import type { Tx } from '#core/db/index.ts'
 import { idempotent, sendAnswer } from '#core/http/idempotency.ts'
@@ -82,7 +83,7 @@ export function registryRoutes(app: App, deps: PublishDeps & { objects: ObjectSt
 
   const findVersion = async (tx: Tx, params: z.output<typeof VersionPath>) => {
     const name = nameOf(params)
-    const row = await store.findVersion(tx, name, params.version)
+    const row = semver.valid(params.version) && (await store.findVersion(tx, name, params.version))
     if (!row) throw new SkillNotFound(`${name} ${params.version}`)
     return row
   }

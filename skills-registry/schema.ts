@@ -1,5 +1,7 @@
 import { z } from 'zod'
 import { PageQuery } from '#core/http/page.ts'
+import { SkillNotFound } from './errors.ts'
+import { SKILL_NAME } from './package/manifest.ts'
 
 const State = z.enum(['published', 'held', 'yanked', 'revoked'])
 
@@ -11,7 +13,13 @@ export const PublishedAnswer = z.object({
   state: State
 })
 
-export const SearchQuery = PageQuery.extend({ q: z.string().max(200).default('') })
+export const SearchQuery = PageQuery.extend({
+  q: z
+    .string()
+    .max(200)
+    .regex(/^[^\0]*$/, 'holds a NUL')
+    .default('')
+})
 
 export const SkillSummary = z.object({
   id: z.string(),
@@ -48,10 +56,13 @@ export const Installed = z.object({
   installedAt: z.string()
 })
 
-/** `-` stands for no scope. */
+/** `-` stands for no scope; nothing without a scope is published yet. */
 export const SkillPath = z.object({ scope: z.string().max(64), name: z.string().max(64) })
 export const VersionPath = SkillPath.extend({ version: z.string().max(64) })
 
+/** @throws SKILLS_NOT_FOUND for what can be no name: it never reaches the database */
 export function nameOf({ scope, name }: z.output<typeof SkillPath>): string {
-  return scope === '-' ? name : `@${scope}/${name}`
+  const full = `@${scope}/${name}`
+  if (!SKILL_NAME.test(full)) throw new SkillNotFound(full)
+  return full
 }

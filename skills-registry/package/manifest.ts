@@ -1,9 +1,11 @@
 import { parse as parseJson } from 'secure-json-parse'
 import semver from 'semver'
 import { z } from 'zod'
+import { findUnstorable } from '#core/json.ts'
 import { Refusal } from '#skills-registry/refusal.ts'
-import { compileSchema, SchemaRefused } from './json-schema.ts'
+import { compileSchema } from './json-schema.ts'
 import { PACKAGE_LIMITS, TOOL_LIMITS } from './limits.ts'
+import { SchemaRefused } from './schema-rules.ts'
 
 const PART = '[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9])){0,63}'
 /** `@scope/name`; the second half is also the skill's name in SKILL.md and the first half of its tools' addresses. */
@@ -135,6 +137,12 @@ export function parseManifest(text: string): Manifest {
     json = parseJson(text, { protoAction: 'error', constructorAction: 'error' })
   } catch (cause) {
     throw new Refusal('SKILLS_MANIFEST_INVALID', `skill.json is no JSON: ${String(cause)}`, {}, cause)
+  }
+  // Before anything that recurses, and before jsonb, which has no NUL.
+  const bad = findUnstorable(json)
+  if (bad) {
+    const errors = [bad]
+    throw new Refusal('SKILLS_MANIFEST_INVALID', `skill.json${bad.pointer.slice(0, 200)}: ${bad.detail}`, { errors })
   }
   const parsed = Manifest.safeParse(json)
   if (!parsed.success) {

@@ -1,5 +1,6 @@
 import { parseDocument } from 'yaml'
 import { z } from 'zod'
+import { findUnstorable } from '#core/json.ts'
 import { Refusal } from '#skills-registry/refusal.ts'
 import { PACKAGE_LIMITS } from './limits.ts'
 
@@ -46,6 +47,8 @@ export function parseSkillMd(text: string, expectedName: string): SkillMd {
   } catch (cause) {
     throw refuse('YAML aliases are not allowed', cause)
   }
+  const bad = findUnstorable(value)
+  if (bad) throw refuse(`${bad.pointer.slice(1, 100) || 'frontmatter'}: ${bad.detail}`)
   const parsed = Frontmatter.safeParse(value)
   if (!parsed.success) {
     const issue = parsed.error.issues[0]

@@ -180,6 +180,20 @@ t.test('a violation says where and what', (t) => {
   t.end()
 })
 
+t.test('what a database could not keep, or a recursion not survive, is refused before either', (t) => {
+  const deep = `${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}`
+  const texts = [
+    JSON.stringify({ ...base, description: 'a\0b' }),
+    JSON.stringify({ ...base, description: '\ud800' }),
+    JSON.stringify({ ...base, ...withTool({ input: { const: '\0' } }) }),
+    JSON.stringify({ ...base, ...withTool({ input: { default: 'DEEP' } }) }).replace('"DEEP"', deep)
+  ]
+  for (const text of texts) t.throws(() => parseManifest(text), { code: 'SKILLS_MANIFEST_INVALID' })
+  const md = '---\nname: echo\ndescription: "a\\0b"\n---\n'
+  t.throws(() => parseSkillMd(md, 'echo'), { code: 'SKILLS_SKILL_MD_INVALID', message: /U\+0000/ })
+  t.end()
+})
+
 t.test('SKILL.md is the open format and nothing more', (t) => {
   const { frontmatter, body } = parseSkillMd(
     '---\r\nname: echo\r\ndescription: >\r\n  Two\r\n  lines\r\nmetadata:\r\n  a: b\r\n---\r\n# Hi\r\n',

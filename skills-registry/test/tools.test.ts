@@ -161,3 +161,9 @@ t.test('a pinned digest whose bytes are gone fails the call, and may be tried ag
     details: { reason: 'OBJECTS_NOT_FOUND' }
   })
 })
+
+t.test('readiness tells which walls the sandbox has on this machine', async (t) => {
+  const { statusCode, body } = await r.app.inject({ method: 'GET', url: '/readyz?verbose' })
+  t.equal(statusCode, 200)
+  t.match(JSON.parse(body).checks.sandbox, { status: 'ok', detail: { missing: Array } })
+})
