@@ -157,11 +157,13 @@ export async function writeIdle(
 
 /** Inserts new actors in one statement; a row's keys are column names, all rows have the same ones. */
 export async function insertActors(tx: Tx, kind: MachineKind, rows: readonly Record<string, unknown>[]): Promise<void> {
-  const columns = Object.keys(rows[0] ?? {})
-  if (columns.length === 0) return
+  const names = Object.keys(rows[0] ?? {})
+  if (names.length === 0) return
+  // One by one: postgres.js would read an array after `insert into` as rows of values.
+  const columns = () => names.flatMap((name, index) => (index === 0 ? [tx`${tx(name)}`] : [tx`, ${tx(name)}`]))
   await tx`
-    insert into ${tx(kind.table)} ${tx(columns)}
-    select ${tx(columns)} from jsonb_populate_recordset(null::${tx(kind.table)}, ${tx.json(rows as never)})`
+    insert into ${tx(kind.table)} (${columns()})
+    select ${columns()} from jsonb_populate_recordset(null::${tx(kind.table)}, ${tx.json(rows as never)})`
 }
 
 interface ArrowRow extends Arrow {

@@ -69,12 +69,9 @@ export async function pulseApp(
     ...made,
     kernel: running,
     async create(tenant, config) {
-      const answer = await made.app.inject({
-        method: 'POST',
-        url: '/v1/sessions',
-        headers: tenant.headers,
-        payload: config
-      })
+      const { headers } = tenant
+      const answer = await made.app.inject({ method: 'POST', url: '/v1/sessions', headers, payload: config })
+      if (answer.statusCode >= 500) throw new Error(`${answer.body} ${trouble(made.lines)}`)
       return { status: answer.statusCode, body: answer.json() as SessionAnswer }
     },
     async reaches(tenant, id, ...states) {
@@ -82,9 +79,16 @@ export async function pulseApp(
       for (;;) {
         const session = await get(tenant, id)
         if (states.includes(session.state)) return session
-        if (made.clock.monotonic() > end) throw new Error(`session is ${JSON.stringify(session)}, not ${states.join()}`)
+        if (made.clock.monotonic() > end) {
+          throw new Error(`session is ${JSON.stringify(session)}, not ${states.join()} ${trouble(made.lines)}`)
+        }
         await made.clock.sleep(5)
       }
     }
   }
+}
+
+// What the log says went wrong: an answer hides it, a test must not.
+function trouble(lines: readonly string[]): string {
+  return lines.filter((line) => /"level":"(warn|error|fatal)"/.test(line)).slice(-5).join('')
 }

@@ -1,3 +1,5 @@
+create schema pulse;
+
 -- A session's row is also its actor's: state, epoch, lease and place in the queue are added by core.actor_table.
 create table pulse.session (
   tenant_id uuid not null default core.tenant(),
@@ -11,8 +13,8 @@ create table pulse.session (
   result_digest text, -- a result above 64 KiB lies in the object store
   primary key (tenant_id, id)
 );
-call core.actor_table('pulse.session');
 call core.isolate('pulse.session', 'select, insert, update, delete');
+call core.actor_table('pulse.session');
 
 create table pulse.checkpoint (
   tenant_id uuid not null default core.tenant(),

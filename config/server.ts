@@ -1,0 +1,109 @@
+import { once } from 'node:events'
+import { mkdir } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { buildApp } from '#core/app.ts'
+import { systemClock } from '#core/clock.ts'
+import { armCrashPoint, CRASH_POINTS } from '#core/crash-point.ts'
+import { deriveSecrets, openDb } from '#core/db/index.ts'
+import { defineError } from '#core/errors.ts'
+import { createKernel, type FullKernel, startKernel } from '#core/kernel.ts'
+import type { Log } from '#core/log.ts'
+import { FileObjectStore } from '#core/objects/index.ts'
+import type { App } from '#core/plugin.ts'
+import { claimHostIdentity } from '#core/queue/host-identity.ts'
+import { prepareDatabase } from './database.ts'
+import type { Env } from './env.ts'
+import { migrations, seats } from './plugins.ts'
+
+export const PortTaken = defineError(
+  'CONFIG_PORT_TAKEN',
+  500,
+  (host: string, port: number) => `port ${port} of ${host} is taken: end what holds it, or set PORT to another one`
+)
+export const CrashPointUnknown = defineError(
+  'CONFIG_CRASH_POINT_UNKNOWN',
+  500,
+  (name: string) => `there is no crash point ${name}; known are ${CRASH_POINTS.join(', ')}`
+)
+
+/** A server that serves: the app, its kernel and where it listens. */
+export interface Server {
+  readonly app: App
+  readonly kernel: FullKernel
+  readonly url: string
+  readonly embedded: boolean
+  /** Goes down in order: drain first, the embedded database last. */
+  stop(reason: string): Promise<void>
+}
+
+/** Ports tried above the default one before giving up. */
+const PORTS_TRIED = 50
+
+/**
+ * Brings the whole server up: database (embedded where none is given) and migrations, kernel, rooms, listener.
+ * What was up already is brought down again where a later part fails.
+ * @param prepare runs when the parts run and before anybody is served (the first boot's owner)
+ */
+export async function startServer(
+  env: Env,
+  log: Log,
+  prepare: (parts: { kernel: FullKernel; embedded: boolean }) => Promise<void>
+): Promise<Server> {
+  armFromEnv(env)
+  await mkdir(env.home, { recursive: true, mode: 0o700 })
+  const rooms = seats(env)
+  const database = await prepareDatabase({ env, rooms: migrations(rooms), log })
+  const secrets = deriveSecrets(env.secret)
+  let kernel: FullKernel | undefined
+  try {
+    const db = await openDb({ appUrl: database.appUrl.reveal(), systemUrl: database.systemUrl.reveal(), log })
+    const host = await claimHostIdentity(db, env.home)
+    kernel = createKernel({
+      db,
+      clock: systemClock,
+      log,
+      objects: new FileObjectStore({ dir: env.objectsDir }),
+      apiKeyPepper: secrets.apiKeyPepper,
+      hostId: host.id,
+      concurrency: env.concurrency
+    })
+    kernel.shutdown.step('release-leases', 'host', () => host.release())
+    kernel.shutdown.step('stop-database', 'database', () => database.stop())
+    const app = await buildApp({ kernel, rooms, version: '0.1.0' })
+    await prepare({ kernel, embedded: database.embedded })
+    await startKernel(kernel)
+    const url = await listen(app, env)
+    const { shutdown } = kernel
+    return { app, kernel, url, embedded: database.embedded, stop: (reason) => shutdown.run(reason) }
+  } catch (error) {
+    await (kernel ? kernel.shutdown.run('the boot failed') : database.stop())
+    throw error
+  }
+}
+
+/** The wanted port; where it was not set and is taken, the next free one. */
+async function listen(app: App, env: Env): Promise<string> {
+  await app.ready()
+  const last = env.portIsSet ? env.port : env.port + PORTS_TRIED
+  for (let port = env.port; port <= last; port += 1) {
+    app.server.listen({ port, host: env.host })
+    try {
+      await once(app.server, 'listening')
+      const { port: bound } = app.server.address() as AddressInfo
+      const host = env.host.includes(':') ? `[${env.host}]` : env.host
+      return `http://${host}:${bound}`
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) throw error
+    }
+  }
+  throw new PortTaken(env.host, env.port)
+}
+
+// AGENTOS_CRASH_AT=point or point:n, the n-th time it is reached. env.ts allows it with NODE_ENV=test only.
+function armFromEnv(env: Env): void {
+  if (env.crashAt === null) return
+  const [name, times] = env.crashAt.split(':')
+  const point = CRASH_POINTS.find((known) => known === name)
+  if (!point) throw new CrashPointUnknown(env.crashAt)
+  armCrashPoint(point, Number(times ?? 1))
+}
