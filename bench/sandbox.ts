@@ -78,12 +78,14 @@ function forked(): Promise<void> {
 }
 
 const warm = await inProcess()
+const many = await Promise.all(Array.from({ length: 16 }, inProcess))
 const sessions = Array.from({ length: 16 }, (_, i) => `warm-${i}`)
 let turn = 0
 const next = (verified: boolean) => box.run(call(verified, 'warm', sessions[turn++ % 16] ?? ''))
 const contenders: [string, () => Promise<number>][] = [
   ['in process, applySync + timeout            calls/s', () => perSecond(1, warm.sync)],
   ['in process, async apply, 16 at once        calls/s', () => perSecond(16, warm.async)],
+  ['in process, 16 isolates, 16 at once        calls/s', () => perSecond(16, () => many[turn++ % 16]?.async())],
   ['cell, JIT, 16 at once                      calls/s', () => perSecond(16, () => next(true))],
   ['cell, JIT, one at a time                   calls/s', () => perSecond(1, () => next(true))],
   ['cell, jitless, 16 at once                  calls/s', () => perSecond(16, () => next(false))],
@@ -131,10 +133,11 @@ for (const [name, values] of results) {
 }
 const at = (index: number) => median(contenders[index]?.[0] ?? '')
 const ratio = (what: string, a: number, b: number) => process.stdout.write(`${what}: ${(at(a) / at(b)).toFixed(2)}x\n`)
-ratio('warm JIT cell / async in process', 2, 1)
-ratio('warm JIT cell / applySync in process', 2, 0)
-ratio('warm jitless cell / warm JIT cell', 4, 2)
-ratio('new session in a cell / new isolate in process', 6, 5)
-ratio('new session in a cell / fork per call', 6, 8)
-warm.dispose()
+ratio('warm JIT cell / async in process, one isolate', 3, 1)
+ratio('warm JIT cell / async in process, an isolate per session as in the cell', 3, 2)
+ratio('warm JIT cell / applySync in process', 3, 0)
+ratio('warm jitless cell / warm JIT cell', 5, 3)
+ratio('new session in a cell / new isolate in process', 7, 6)
+ratio('new session in a cell / fork per call', 7, 9)
+for (const one of [warm, ...many]) one.dispose()
 await Promise.all([box.close(), cold.close()])

@@ -20,13 +20,25 @@ export interface GuestHost {
 export class LoadError extends Error {}
 
 // Strict from the outside: the formatter takes the directive for redundant in a file that it reads as a module.
-const PRELUDE = `'use strict';return (${readFileSync(new URL('./guest/prelude.js', import.meta.url), 'utf8').replace('\n;(post)', '\n(post)')})($0)`
+const PRELUDE = `'use strict'\n${readFileSync(new URL('./guest/prelude.js', import.meta.url), 'utf8')}`
+const PRELUDE_NAME = 'agentos:guest'
 const LEVELS = new Set(['debug', 'info', 'warn', 'error'])
 
 type Deliver = (n: number, ok: boolean, text: string) => void
 type Invoke = (exportName: string, input: string, setup: string) => Promise<string>
 
 let lastId = 0
+
+// Of our own source, made in this process before any guest ran: code that comes with a package is never trusted like that.
+let preludeCode: ivm.ExternalCopy<ArrayBuffer> | undefined
+
+function compilePrelude(isolate: ivm.Isolate): ivm.Script {
+  if (preludeCode) return isolate.compileScriptSync(PRELUDE, { filename: PRELUDE_NAME, cachedData: preludeCode })
+  const options = { filename: PRELUDE_NAME, produceCachedData: true }
+  const script = isolate.compileScriptSync(PRELUDE, options) as ivm.Script & ivm.CachedDataResult
+  preludeCode = script.cachedData
+  return script
+}
 
 export class Guest {
   readonly id = ++lastId
@@ -76,17 +88,26 @@ export class Guest {
 
   async load(): Promise<void> {
     if (this.loaded) return
-    const context = await this.#isolate.createContext()
-    const post = new ivm.Callback((kind: unknown, n: unknown, text: unknown) => this.#post(kind, n, text))
-    const made = await context.evalClosure(PRELUDE, [post], { filename: 'agentos:guest', result: { reference: true } })
-    const parts = made as unknown as ivm.Reference<unknown[]>
-    const bind = (await parts.get(0, { reference: true })) as unknown as ivm.Reference<(entry: unknown) => void>
-    this.#invoke = (await parts.get(1, { reference: true })) as unknown as ivm.Reference<Invoke>
-    this.#deliver = (await parts.get(2, { reference: true })) as unknown as ivm.Reference<Deliver>
+    const { context, bind } = this.#prepare()
     const entry = await this.#link(context)
     await entry.evaluate()
     await bind.apply(undefined, [entry.namespace.derefInto()])
     this.loaded = true
+  }
+
+  // Synchronous: no guest code runs yet, and nine hops to the isolate's thread would take longer than the work itself.
+  #prepare(): { context: ivm.Context; bind: ivm.Reference<(entry: unknown) => void> } {
+    const context = this.#isolate.createContextSync()
+    const script = compilePrelude(this.#isolate)
+    const post = new ivm.Callback((kind: unknown, n: unknown, text: unknown) => this.#post(kind, n, text))
+    const start = script.runSync(context, { reference: true }) as unknown as ivm.Reference<(post: unknown) => unknown[]>
+    const parts = start.applySync(undefined, [post], { result: { reference: true } }) as unknown as ivm.Reference<
+      unknown[]
+    >
+    const part = (index: number): unknown => parts.getSync(index, { reference: true })
+    this.#invoke = part(1) as ivm.Reference<Invoke>
+    this.#deliver = part(2) as ivm.Reference<Deliver>
+    return { context, bind: part(0) as ivm.Reference<(entry: unknown) => void> }
   }
 
   async #link(context: ivm.Context): Promise<ivm.Module> {

@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process'
 import type { Duplex } from 'node:stream'
 import { SandboxError } from '../errors.ts'
-import type { SandboxClock } from '../types.ts'
+import type { SandboxClock, SandboxLog } from '../types.ts'
 import { encodeFrame, type Frame, FrameDecoder, Kind, MAX_FROM_CELL } from '../wire/frames.ts'
 import type { LoadHead } from '../wire/messages.ts'
 import { refuseJson } from './check-json.ts'
@@ -11,6 +11,7 @@ import { cancelled, type Job } from './job.ts'
 import type { CellKind } from './launch.ts'
 import { cellPid, killCell, killGroup, rssMb } from './proc.ts'
 import { type Answer, readAnswer, readLog } from './read.ts'
+import { failed } from './verdict.ts'
 
 const START_MS = 10_000
 const MAX_LOG_LINES = 1100 // the guest stops at 1000; more comes only from a cell that was taken over
@@ -25,6 +26,7 @@ const MAX_SKILL_BYTES = 64 * 1024 * 1024
 
 export interface CellOwner {
   clock: SandboxClock
+  log: SandboxLog | undefined
   graceMs: number
   memoryMb: number
   namespaces: boolean
@@ -260,7 +262,14 @@ export class CellProcess {
     const entry = readLog(frame)
     job.logBytes += frame.tail.length
     if (++job.logLines > MAX_LOG_LINES || job.logBytes > MAX_LOG_BYTES) this.kill('flood', job)
-    else if (!job.settled) job.call.onLog?.(entry)
+    else if (!job.settled) {
+      try {
+        job.call.onLog?.(entry)
+      } catch (err) {
+        // The caller's mistake, not the cell's: it must not end here as a broken frame.
+        this.#owner.log?.warn({ err }, 'onLog of a sandbox call failed')
+      }
+    }
   }
 
   #hostCall(job: Job, frame: Frame): void {
@@ -292,7 +301,7 @@ export class CellProcess {
     if (known === undefined) this.#generations.set(answer.isolate, generation)
     const details = { cpuMs: answer.cpuMs, wallMs, generation, hostCalls: job.hostCalls }
     const invalid = failure ? undefined : refuseJson(answer.output)
-    if (failure) job.reject(toError(job, failure, details))
+    if (failure) job.reject(failed(job, failure, details))
     else if (invalid?.startsWith('nested'))
       job.reject(new SandboxError('RESULT_TOO_LARGE', `the result is ${invalid}`, { details }))
     else if (invalid) job.reject(new SandboxError('SKILL_RESULT_INVALID', `the result has a ${invalid}`, { details }))
@@ -305,15 +314,4 @@ export class CellProcess {
     }
     this.#owner.freed(this)
   }
-}
-
-function toError(job: Job, failure: NonNullable<Answer['failure']>, details: Record<string, unknown>): SandboxError {
-  if (failure.code === 'SANDBOX_CANCELLED')
-    return job.timedOut
-      ? new SandboxError('SANDBOX_TIMEOUT', `more than ${job.call.limits.wallMs} ms`, {
-          details: { ...details, limit: 'wallMs' }
-        })
-      : cancelled()
-  const more = { name: failure.name, stack: failure.stack, limit: failure.limit }
-  return new SandboxError(failure.code, failure.message, { details: { ...details, ...more } })
 }

@@ -6,6 +6,7 @@ import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, r
 import { createRequire, stripTypeScriptTypes } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { imagePrefix, removeStaleImages } from './stale.ts'
 
 const require = createRequire(import.meta.url)
 const room = new URL('../', import.meta.url)
@@ -19,7 +20,8 @@ export interface Image {
 
 /** Builds the image below `parent`; 0755, for the cell may run as another user. Nothing in it is secret. */
 export function buildImage(parent = tmpdir()): Image {
-  const dir = mkdtempSync(join(parent, 'agentos-cell-'))
+  removeStaleImages(parent)
+  const dir = mkdtempSync(join(parent, imagePrefix()))
   chmodSync(dir, 0o755)
   const app = join(dir, 'app')
   for (const folder of ['cell', 'wire']) copySources(folder, join(app, folder))
@@ -28,7 +30,12 @@ export function buildImage(parent = tmpdir()): Image {
   writeFileSync(join(app, 'package.json'), '{"type":"module"}')
   copyIsolatedVm(join(app, 'node_modules/isolated-vm'))
   copyPiscina(join(app, 'node_modules/piscina'))
-  return { dir, main: 'app/cell/main.js', remove: () => rmSync(dir, { recursive: true, force: true }) }
+  const remove = () => {
+    process.removeListener('exit', remove)
+    rmSync(dir, { recursive: true, force: true })
+  }
+  process.once('exit', remove) // an engine that ends without close()
+  return { dir, main: 'app/cell/main.js', remove }
 }
 
 // stripTypeScriptTypes warns that it is experimental, on the stderr of an engine that runs on type stripping anyway.

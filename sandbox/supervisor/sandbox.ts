@@ -1,17 +1,17 @@
 import { SandboxError } from '../errors.ts'
 import type { SandboxCall, SandboxOptions, SandboxResult, SandboxStatus } from '../types.ts'
-import { MAX_TEXT } from '../wire/frames.ts'
 import { CellProcess, type Death } from './cell-process.ts'
+import { checkCall } from './check-call.ts'
 import { type Detected, detect } from './detect.ts'
 import { buildImage, type Image } from './image.ts'
 import { cancelled, Job } from './job.ts'
 import { bare, type CellKind, launch } from './launch.ts'
+import { afterDeath, blamed } from './verdict.ts'
 
 const POLL_MS = 50
 const MAX_START_FAILURES = 3
+const FAT = 0.7
 const RESPAWN_MS = 1000
-const CAPABILITY = /^[a-z][a-zA-Z0-9]{0,40}(\.[a-z][a-zA-Z0-9]{0,40})?$/
-const RESERVED = new Set(['session', 'signal'])
 
 /** The calls of one tenant for one kind of cell. */
 interface Lane {
@@ -259,6 +259,7 @@ export class Sandbox {
       {
         clock,
         graceMs,
+        log: this.#options.log,
         memoryMb: cellMemoryMb,
         namespaces: this.#detected.isolation.namespaces,
         nextJobId: () => {
@@ -282,7 +283,9 @@ export class Sandbox {
   }
 
   #freed(cell: CellProcess): void {
-    if ((cell.runs >= this.#options.recycleAfter || cell.full) && cell.state === 'ready') {
+    // Fat with what earlier calls left: better replaced now than killed under the next one.
+    const fat = cell.jobs.size === 0 && cell.rss > FAT * this.#options.cellMemoryMb
+    if ((cell.runs >= this.#options.recycleAfter || cell.full || fat) && cell.state === 'ready') {
       cell.state = 'retiring'
       this.#counts.recycled++
     }
@@ -328,41 +331,32 @@ export class Sandbox {
     const unused = cell.runs === 0 && !['evicted', 'idle', 'close', 'memory'].includes(reason)
     if (unused && ++this.#startFailures >= MAX_START_FAILURES) this.#startFailed(cell)
     const refill = () => this.#refill()
-    // Nobody else was there: it was this call.
-    const blame = why.blame ?? (jobs.length === 1 ? jobs[0] : undefined)
-    for (const job of jobs) this.#settleOrRetry(cell, job, blame, why)
+    const blame = blamed(jobs, why, cell.runs)
+    for (const job of jobs) {
+      const error = afterDeath(job, blame, why)
+      if (error) job.reject(error)
+      else this.#retry(job, cell.kind, blame === undefined)
+    }
     this.#pump()
     // A cell that cannot start must not be respawned in a busy loop.
     if (unused) this.#options.clock.after(RESPAWN_MS, refill)
     else setImmediate(refill)
   }
 
-  #settleOrRetry(cell: CellProcess, job: Job, blame: Job | undefined, why: Death): void {
-    const details = { reason: why.reason, signal: why.signal, hostCalls: job.hostCalls }
-    if (job === blame) {
-      const message =
-        why.code === 'SANDBOX_MEMORY'
-          ? 'the skill ran out of memory and its process was killed'
-          : `the skill's process was killed (${why.reason})`
-      // A SIGKILL that we did not send came from the system, not from the skill.
-      const retryable = !why.killed && why.signal === 'SIGKILL'
-      job.reject(new SandboxError(why.code, message, { retryable, details }))
-    } else if (job.hostCalls > 0 || job.attempts >= 2) {
-      const message = 'the cell of this call was killed because of another call'
-      job.reject(new SandboxError('SANDBOX_KILLED', message, { retryable: true, details }))
-    } else {
-      this.#counts.retries++
-      // Nobody is known to be guilty, so each of them is tried alone: the guilty one then takes nobody along.
-      job.alone = blame === undefined
-      this.#lane(job.call.tenantId, cell.kind).queue.unshift(job)
-    }
+  #retry(job: Job, kind: CellKind, alone: boolean): void {
+    this.#counts.retries++
+    // Nobody is known to be guilty, so each of them is tried alone: the guilty one then takes nobody along.
+    job.alone = alone
+    this.#lane(job.call.tenantId, kind).queue.unshift(job)
   }
 
   #startFailed(cell: CellProcess): void {
     this.#startFailures = 0
-    // The machine changed, or a cleaner of the temporary folder took the image: look again at the next call.
+    // The machine changed, or a cleaner of the temporary folder took the image: look again now.
     this.#detected = undefined
     this.#detecting = undefined
+    const again = () => this.#pump()
+    this.ready().then(again, again)
     for (const lane of this.#lanes.values()) {
       if (lane.kind !== cell.kind) continue
       for (const job of lane.queue.splice(0))
@@ -378,15 +372,4 @@ export class Sandbox {
 
 function closed(): SandboxError {
   return new SandboxError('SANDBOX_CLOSED', 'the sandbox is closed')
-}
-
-function checkCall(call: SandboxCall): void {
-  if (Buffer.byteLength(call.input) > MAX_TEXT)
-    throw new SandboxError('SANDBOX_INPUT_TOO_LARGE', 'the input is larger than 1 MiB', { details: { max: MAX_TEXT } })
-  if (call.signal?.aborted) throw cancelled()
-  for (const name of call.capabilities)
-    if (!CAPABILITY.test(name) || RESERVED.has(name))
-      throw new SandboxError('CAPABILITY_DENIED', `no such capability: ${name}`)
-  for (const limit of Object.values(call.limits))
-    if (!(limit >= 0) || !Number.isFinite(limit)) throw new TypeError('limits are finite numbers, 0 or more')
 }

@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import t from 'tap'
 import type { Sandbox } from '../index.ts'
+import { buildImage } from '../supervisor/image.ts'
 import { call, outcome, sandbox } from './support.ts'
 
 const alive = (pid: number): boolean => {
@@ -214,6 +216,10 @@ t.test('cells die with an engine that is killed, and an idle sandbox does not ke
     await until(() => pids.every((pid) => !alive(pid)))
     t.pass(`no cell is left: ${tail}`)
   }
+  const image = buildImage()
+  image.remove()
+  const owners = readdirSync(tmpdir()).map((name) => Number(/^agentos-cell-\w+-(\d+)-/.exec(name)?.[1] ?? process.pid))
+  t.ok(owners.every(alive), 'images of killed engines are swept by the next one')
 })
 
 t.test('the engine never loads isolated-vm', async (t) => {

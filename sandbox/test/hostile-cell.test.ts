@@ -38,6 +38,7 @@ async function against(name: string, lie: string, onHostCall?: (name: string, ar
   )
   const owner = {
     clock,
+    log: undefined,
     graceMs: 50,
     memoryMb: 300,
     namespaces: false,

@@ -1,0 +1,19 @@
+import { SandboxError } from '../errors.ts'
+import type { SandboxCall } from '../types.ts'
+import { MAX_TEXT } from '../wire/frames.ts'
+import { cancelled } from './job.ts'
+
+const CAPABILITY = /^[a-z][a-zA-Z0-9]{0,40}(\.[a-z][a-zA-Z0-9]{0,40})?$/
+const RESERVED = new Set(['session', 'signal'])
+
+/** @throws SandboxError for what a tenant may get wrong, TypeError for what only the caller can */
+export function checkCall(call: SandboxCall): void {
+  if (Buffer.byteLength(call.input) > MAX_TEXT)
+    throw new SandboxError('SANDBOX_INPUT_TOO_LARGE', 'the input is larger than 1 MiB', { details: { max: MAX_TEXT } })
+  if (call.signal?.aborted) throw cancelled()
+  for (const name of call.capabilities)
+    if (!CAPABILITY.test(name) || RESERVED.has(name))
+      throw new SandboxError('CAPABILITY_DENIED', `no such capability: ${name}`)
+  for (const limit of Object.values(call.limits))
+    if (!(limit >= 0) || !Number.isFinite(limit)) throw new TypeError('limits are finite numbers, 0 or more')
+}
