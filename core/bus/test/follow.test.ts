@@ -165,7 +165,12 @@ t.test('when the database cuts every connection, events go on without gap or dou
   await bus.start()
   const A = newId()
   const sink = collect()
-  bus.follow(A, { topics: ['*'], after: 0n }, sink)
+  let open = false // a subscription that is cut while it begins fails, and its owner asks again
+  const opened = () => {
+    open = true
+  }
+  bus.follow(A, { topics: ['*'], after: 0n }, { push: sink.push, opened })
+  await until(() => open, 'the beginning')
   let committed = 0
   for (const n of upTo(40)) {
     if (n % 10 === 0)
