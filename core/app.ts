@@ -1,4 +1,4 @@
-import Fastify, { type FastifyBaseLogger, type FastifyRequest } from 'fastify'
+import Fastify, { type FastifyBaseLogger, type FastifyRequest, LogController } from 'fastify'
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Auth, Identity } from '#core/auth/auth.ts'
 import { guardRoutes } from '#core/auth/guard.ts'
@@ -136,7 +136,7 @@ function newFastify(log: FastifyBaseLogger): App {
   const app = Fastify({
     loggerInstance: log,
     bodyLimit,
-    disableRequestLogging: true, // logAccess writes one line instead of two
+    logController: new LogController({ disableRequestLogging: true }), // logAccess writes one line instead of two
     genReqId: requestId,
     requestTimeout: 60_000, // a body that trickles in slower than this is cut
     forceCloseConnections: 'idle',

@@ -1,18 +1,26 @@
 // The published surface `agentos/plugin`: all that a third party's room needs, and all that we may not break.
 
+export { assign, setup } from 'xstate'
 export { z } from 'zod'
 export {
+  type ActorHost,
+  ActorNotFound,
   type ActorRef,
   type ActorRow,
   type Applied,
+  CommandRefused,
   defineMachine,
   type Effect,
   type EffectCall,
   type Json,
+  type KindWiring,
   type MachineKind,
+  type NewActor,
   type Outcome,
+  type Sent,
   type Want,
-  type Wants
+  type Wants,
+  type WriteEntry
 } from '#core/actors/index.ts'
 export type { Identity } from '#core/auth/auth.ts'
 export type { Bus } from '#core/bus/index.ts'

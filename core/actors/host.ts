@@ -170,6 +170,10 @@ export class ActorHost {
         made.flatMap(({ actor, taken }) => [...(actor.announce ?? []), ...taken.events])
       )
     ])
+    const writes = made.flatMap(({ actor, stepper: { state, context }, taken: { arrows, rows } }) =>
+      rows.length > 0 ? [{ ref: { tenantId, id: actor.id }, state, context, moves: arrows.length, rows }] : []
+    )
+    if (writes.length > 0) await wiring.write?.(tx, writes) // after the actors: these rows may point to them
     this.options.db.afterCommit(tx, () => runner.hint({ expired: made.some((one) => one.wake) }))
   }
 

@@ -152,6 +152,8 @@ export class Runner {
     this.expiredHint = false
     return await db.system(async (tx) => {
       const expired = scan ? await claimExpired(tx, kind, hostId, free) : []
+      // As many as fit: there may be more, and whoever makes room must not have to wait for the next scan.
+      if (expired.length === free) this.expiredHint = true
       const room = free - expired.length
       const queued = kind.grants && room > 0 ? await claimQueued(tx, kind, hostId, room) : []
       const events = queued.flatMap((row) => this.announced(row))

@@ -1,4 +1,5 @@
 import type { Tx } from '#core/db/index.ts'
+import { columnsOf } from '#core/queue/claim.ts'
 import type { ActorRef, ActorRow, Arrow, Json, MachineKind } from './kind.ts'
 
 /** What one activation commits: everything of one external event, or nothing. */
@@ -128,11 +129,10 @@ export async function lockActor(
   kind: MachineKind,
   id: string
 ): Promise<(ActorRow & { leased: boolean; waiting: boolean }) | null> {
-  const pairs = kind.columns.map((column) => tx`${column}::text, to_jsonb(${tx(column)})`)
   const [row] = await tx<(ActorRow & { leased: boolean; waiting: boolean })[]>`
     select tenant_id as "tenantId", id, state, context, epoch, version, moves, slotted,
       lease_until is not null as leased, queued_at is not null as waiting,
-      jsonb_build_object(${pairs.flatMap((pair, index) => (index === 0 ? [pair] : [tx`, `, pair]))}) as columns
+      ${columnsOf(tx, kind)} as columns
     from ${tx(kind.table)} where tenant_id = (select core.tenant()) and id = ${id} for update`
   return row ?? null
 }

@@ -120,8 +120,9 @@ export async function handBack(tx: Tx, kind: MachineKind, hostId: string, leases
       and u.lease_owner = ${hostId} and u.lease_until is not null`
 }
 
-// `columns` arrives as one jsonb object, so that a kind's own columns never collide with the host's.
-function columnsOf(tx: Tx, kind: MachineKind) {
+/** The kind's own columns as one jsonb object, so that they never collide with the host's. */
+export function columnsOf(tx: Tx, kind: MachineKind) {
+  if (kind.columns.length === 0) return tx`'{}'::jsonb` // an empty list would be sent as a parameter
   const pairs = kind.columns.map((column) => tx`${column}::text, to_jsonb(${tx(column)})`)
   const list = pairs.flatMap((pair, index) => (index === 0 ? [pair] : [tx`, `, pair]))
   return tx`jsonb_build_object(${list})`
