@@ -8,8 +8,10 @@ import { isAlive } from '#core/db/postmaster.ts'
 import { stayAwake } from '#core/db/stay-awake.ts'
 import { Secret } from '#core/secret.ts'
 
-/** Roles belong to the cluster, so all test databases of it share one secret. */
-export const testSecret = new Secret(process.env.AGENTOS_SECRET ?? 'the secret of every test database 0123456789')
+/** Roles belong to the cluster, so all test databases of it share one secret. Servers that tests spawn take it too. */
+export const testSecret = new Secret(
+  process.env.AGENTOS_SECRET ?? Buffer.from('the secret of all test databases').toString('base64')
+)
 
 /** Superuser (or CREATEROLE + CREATEDB) URL of the cluster that the tests use. */
 export async function testCluster(): Promise<string> {
@@ -21,7 +23,7 @@ export const onEmbedded = process.env.DATABASE_URL === undefined
 
 async function embeddedCluster(): Promise<string> {
   // Another user's folder would not be readable; another version of this file may start another server.
-  const dir = join(tmpdir(), `agentos-test-${process.getuid?.() ?? 0}-18.4b`)
+  const dir = join(tmpdir(), `agentos-test-${process.getuid?.() ?? 0}-18.4c`)
   const deadline = systemClock.monotonic() + 60_000
   let log = ''
   while (systemClock.monotonic() < deadline) {
