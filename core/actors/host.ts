@@ -148,8 +148,7 @@ export class ActorHost {
       return { actor, stepper, queued: stepper.queued, wake: wanted !== null, taken: stepper.take() }
     })
     const waiting = made.filter((one) => one.queued).length
-    const limits = async () => (await wiring.limits?.(tx)) ?? { max: null, queueMax: 1_000_000 }
-    if (waiting > 0) await enqueue(tx, kindName, waiting, limits)
+    if (waiting > 0) await enqueue(tx, kindName, waiting, () => limitsOf(wiring, tx))
     const rows = made.map(({ actor, stepper, queued, wake, taken }) => ({
       ...actor.columns,
       tenant_id: tenantId,
@@ -254,7 +253,11 @@ export class ActorHost {
     const wake = wanted !== null
     const stored = kind.persist(context)
     await writeIdle(tx, kind, row, { state, context: stored, arrows, queued, wake, ended })
-    if (kind.grants) await adjust(tx, kind.kind, { running: 0, queued: Number(queued) - Number(row.waiting) })
+    if (queued && row.state === kind.machine.config.initial) {
+      await enqueue(tx, kind.kind, 1, () => limitsOf(wiring, tx)) // never admitted before: the cap holds
+    } else if (kind.grants) {
+      await adjust(tx, kind.kind, { running: 0, queued: Number(queued) - Number(row.waiting) })
+    }
     if (events.length > 0) await bus.emitAll(tx, events)
     if (rows.length > 0)
       await wiring.write?.(tx, [{ ref: row, state, context, moves: row.moves + arrows.length, rows }])
@@ -267,4 +270,8 @@ export class ActorHost {
     if (!found) throw new Error(`no machine kind ${kindName} is registered`)
     return found
   }
+}
+
+async function limitsOf(wiring: KindWiring, tx: Tx): Promise<SlotLimits> {
+  return (await wiring.limits?.(tx)) ?? { max: null, queueMax: 1_000_000 }
 }

@@ -133,7 +133,7 @@ export class Runner {
       if (free <= 0 || this.stopped) return
       try {
         const rows = await this.claimRows(free)
-        crashPoint('claimed')
+        if (rows.length > 0) crashPoint('claimed')
         for (const row of rows) this.activate(row)
         if (rows.length > 0) this.again = true // there may be more: the claim takes a few of each tenant
       } catch (error) {

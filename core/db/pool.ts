@@ -1,5 +1,6 @@
 import postgres from 'postgres'
 import { type Clock, systemClock } from '#core/clock.ts'
+import { arrayTypes } from './arrays.ts'
 import { DatabaseUnavailable, IsolationBroken, TenantInvalid } from './errors.ts'
 import { createGate } from './gate.ts'
 import { createFate, guardQueries, mapError, retryStale } from './guard.ts'
@@ -88,7 +89,12 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
         await single.end({ timeout: 1 }).catch(() => {})
       }
       try {
-        const connection = await Promise.race([single.reserve(), fate.whenLost])
+        // Opened by a query first: without fetch_types a connection that reserve() opens itself never answers (3.4.9).
+        const reserve = async () => {
+          await single`select 1`
+          return await single.reserve()
+        }
+        const connection = await Promise.race([reserve(), fate.whenLost])
         const release = () => {
           if (!fate.ended) void close()
         }
@@ -144,7 +150,8 @@ async function refuseBypass(pool: Pool, role: 'agentos_app' | 'agentos_system'):
 function connect(url: string, max: number, name: string, options: OpenDbOptions, onclose?: () => void): Pool {
   return postgres(url, {
     max,
-    types: { bigint: postgres.BigInt },
+    types: { bigint: postgres.BigInt, ...arrayTypes },
+    fetch_types: false,
     connect_timeout: (options.connectTimeoutMs ?? 2000) / 1000,
     // The default waits up to 20 s before it connects again, and requests wait with it.
     backoff: () => 0.1,

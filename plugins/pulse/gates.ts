@@ -25,7 +25,9 @@ const environment = new Environment({
 })
 
 /** A gate's check that could not be used; the message says why. */
-export class GateRefused extends Error {}
+export class GateRefused extends Error {
+  override readonly name = 'GateRefused'
+}
 
 /**
  * Reads a check once, at creation, so that a typing error shows there and not after an hour of work.

@@ -68,6 +68,7 @@ export class RefUnresolved extends Error {
 
   constructor(ref: string, missing: string) {
     super(`{"$ref": ${JSON.stringify(ref)}} points at nothing: there is no ${JSON.stringify(missing)}`)
+    this.name = 'RefUnresolved'
     this.ref = ref
   }
 }
