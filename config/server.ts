@@ -9,7 +9,7 @@ import { defineError } from '#core/errors.ts'
 import { createKernel, type FullKernel, startKernel } from '#core/kernel.ts'
 import type { Log } from '#core/log.ts'
 import { FileObjectStore } from '#core/objects/index.ts'
-import type { App } from '#core/plugin.ts'
+import type { App, Seat } from '#core/plugin.ts'
 import { claimHostIdentity } from '#core/queue/host-identity.ts'
 import { prepareDatabase } from './database.ts'
 import type { Env } from './env.ts'
@@ -42,22 +42,23 @@ const PORTS_TRIED = 50
 /**
  * Brings the whole server up: database (embedded where none is given) and migrations, kernel, rooms, listener.
  * What was up already is brought down again where a later part fails.
- * @param prepare runs when the parts run and before anybody is served (the first boot's owner)
+ * @param prepare runs when the rooms stand and before anything runs or is served (the first boot's owner)
+ * @param rooms those of this server; others only where a program of its own stands on it
  */
 export async function startServer(
   env: Env,
   log: Log,
-  prepare: (parts: { kernel: FullKernel; embedded: boolean }) => Promise<void>
+  prepare: (parts: { kernel: FullKernel; embedded: boolean }) => Promise<void> = async () => {},
+  rooms: readonly Seat[] = seats(env)
 ): Promise<Server> {
   armFromEnv(env)
   await mkdir(env.home, { recursive: true, mode: 0o700 })
-  const rooms = seats(env)
   const database = await prepareDatabase({ env, rooms: migrations(rooms), log })
   const secrets = deriveSecrets(env.secret)
   let kernel: FullKernel | undefined
   try {
     const db = await openDb({ appUrl: database.appUrl.reveal(), systemUrl: database.systemUrl.reveal(), log })
-    const host = await claimHostIdentity(db, env.home)
+    const host = await claimHostIdentity(db, env.home, systemClock)
     kernel = createKernel({
       db,
       clock: systemClock,

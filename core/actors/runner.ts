@@ -2,6 +2,7 @@ import type { Bus } from '#core/bus/index.ts'
 import type { Clock } from '#core/clock.ts'
 import { crashPoint } from '#core/crash-point.ts'
 import type { Db } from '#core/db/index.ts'
+import { AppError } from '#core/errors.ts'
 import type { Log } from '#core/log.ts'
 import { type Claimed, claimExpired, claimQueued, expireOwn, handBack, renew } from '#core/queue/claim.ts'
 import { LEASE_MS, POLL_MS, RENEW_MS, SCAN_MS } from '#core/queue/lease.ts'
@@ -192,6 +193,8 @@ export class Runner {
       .catch((error: unknown) => {
         // A bug or an outage: the lease runs out and the actor is taken up again, here or elsewhere.
         log.error({ err: error, kind: kind.kind, actor: row.id, tenantId: row.tenantId }, 'activation broke off')
+        // Held up only by a busy or absent database, it need not wait for that.
+        if (error instanceof AppError && error.status === 503) return this.handBack(activation).catch(() => {})
       })
       .finally(() => this.deactivate(row.id, activation))
   }

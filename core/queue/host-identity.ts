@@ -1,5 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Clock } from '#core/clock.ts'
 import type { Db, ReservedConnection } from '#core/db/types.ts'
 import { isId, newId } from '#core/ids.ts'
 
@@ -10,15 +11,21 @@ export interface HostIdentity {
   release(): Promise<void>
 }
 
+/** A killed process's connection is gone when the server notices: usually at once, after its statement at the latest. */
+const PATIENCE_MS = 1000
+const LOOK_MS = 50
+
 /**
  * The host's name is kept in `<home>/host`, so that a restarted process finds its former leases and goes on at once.
  * A session lock in the database says that the name is in use: a second process of the same home takes a new name for
  * itself. A killed process's lock goes with its connection.
  */
-export async function claimHostIdentity(db: Db, home: string): Promise<HostIdentity> {
+export async function claimHostIdentity(db: Db, home: string, clock: Clock): Promise<HostIdentity> {
   const connection = await db.reserveSystem()
   const kept = await readKept(home)
-  if (await lock(connection, kept)) return { id: kept, release: async () => connection.release() }
+  for (const until = clock.monotonic() + PATIENCE_MS; clock.monotonic() < until; await clock.sleep(LOOK_MS)) {
+    if (await lock(connection, kept)) return { id: kept, release: async () => connection.release() }
+  }
   const own = newId()
   await lock(connection, own)
   return { id: own, release: async () => connection.release() }
