@@ -1,5 +1,8 @@
 // The published surface `agentos/plugin`: all that a third party's room needs, and all that we may not break.
 
+// What rooms find on the app and on a request (app.db, request.auth ...) comes with the types of this module.
+import type {} from '#core/app.ts'
+
 export { assign, setup } from 'xstate'
 export { z } from 'zod'
 export {
