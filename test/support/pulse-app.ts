@@ -23,10 +23,13 @@ export interface PulseApp extends TestApp {
 // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape
 export type SessionAnswer = any
 
-/** The app with the kernel running and pulse on host functions as tools. */
+/**
+ * The app with the kernel running and pulse in it, on host functions as tools; with `null` the tools are those of a room
+ * (skills-registry) in `options.rooms`.
+ */
 export async function pulseApp(
   t: Pick<Test, 'teardown'>,
-  tools: HostTools,
+  tools: HostTools | null,
   options: { rooms?: Seat[]; start?: boolean } = {}
 ): Promise<PulseApp> {
   const dir = await mkdtemp(join(tmpdir(), 'agentos-objects-'))
@@ -39,7 +42,7 @@ export async function pulseApp(
   ]
   const made = await testApp(t, {
     rooms: seats,
-    kernelPorts: ['tools'],
+    kernelPorts: tools ? ['tools'] : [],
     parts: (base) => {
       kernel = createKernel({
         db: base.db,
@@ -50,7 +53,7 @@ export async function pulseApp(
         hostId: randomUUID(),
         concurrency: 32
       })
-      kernel.ports.provide('tools', tools)
+      if (tools) kernel.ports.provide('tools', tools)
       const { auth: _auth, ...parts } = kernel
       return parts
     }
@@ -90,5 +93,8 @@ export async function pulseApp(
 
 // What the log says went wrong: an answer hides it, a test must not.
 function trouble(lines: readonly string[]): string {
-  return lines.filter((line) => /"level":"(warn|error|fatal)"/.test(line)).slice(-5).join('')
+  return lines
+    .filter((line) => /"level":"(warn|error|fatal)"/.test(line))
+    .slice(-5)
+    .join('')
 }
