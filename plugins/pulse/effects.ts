@@ -93,12 +93,16 @@ async function runStep(deps: EffectDeps, call: Call): Promise<Outcome<SessionEve
     return { event: stepEvent(record), record: record as unknown as Json }
   } catch (error) {
     if (call.signal.aborted) throw error
-    const failure = describe(deps, error, step.id, context, clock.now())
     const used = { activeMs: Math.round(clock.monotonic() - started), cpuMs: 0, at: clock.now() }
+    const failure = describe(deps, error, step.id, context, used)
     const retry = step.retry ?? { attempts: 1, backoffMs: 0 }
     if (failure.retryable && attempt < retry.attempts) {
       const wait = Math.min(retry.backoffMs * 2 ** (attempt - 1), MAX_BACKOFF_MS)
-      return { event: { type: 'STEP_RETRY', used, retryAt: clock.now() + wait } }
+      const activeMs = used.activeMs + wait // the wait is running time too: the session keeps its slot
+      if (!isSpent(context, activeMs)) {
+        return { event: { type: 'STEP_RETRY', used: { ...used, activeMs }, retryAt: used.at + wait } }
+      }
+      failure.error = { code: SESSION_ERRORS.DURATION, message: durationText(context), step: step.id }
     }
     const record: StepRecord = {
       ...base,
@@ -139,7 +143,7 @@ function timeLeft(context: SessionContext, now: number, stepMs: number | undefin
   const left: number[] = stepMs === undefined ? [] : [stepMs]
   if (durationMs !== null) {
     const ms = durationMs - context.activeMs
-    if (ms <= 0) throw new StepError(SESSION_ERRORS.DURATION, `the session ran for its ${durationMs} ms`)
+    if (ms <= 0) throw new StepError(SESSION_ERRORS.DURATION, durationText(context))
     left.push(ms)
   }
   if (config.deadline !== undefined) {
@@ -155,7 +159,7 @@ function describe(
   error: unknown,
   step: string,
   context: SessionContext,
-  now: number
+  used: { activeMs: number; at: number }
 ): { error: SessionFailure; retryable: boolean } {
   const message = (error instanceof Error ? error.message : String(error)).slice(0, MAX_MESSAGE)
   if (error instanceof StepError) return { error: { code: error.code, message, step }, retryable: false }
@@ -164,8 +168,8 @@ function describe(
   }
   if (error instanceof ToolError) {
     // The step's own timeout may be tried again; the session's time is over for good.
-    const spent = outOfTime(context, error.code, now)
-    return { error: { code: spent ?? error.code, message, step }, retryable: spent === null && error.retryable }
+    const spent = error.code === 'SANDBOX_TIMEOUT' ? outOfTime(context, used) : null
+    return { error: { code: error.code, message, step, ...spent }, retryable: spent === null && error.retryable }
   }
   if (error instanceof AppError && error.status < 500) {
     return { error: { code: error.code, message, step }, retryable: false }
@@ -175,11 +179,25 @@ function describe(
   return { error: { code: SESSION_ERRORS.INTERNAL, message: 'the step could not be run', step }, retryable: true }
 }
 
-function outOfTime(context: SessionContext, code: string, now: number): string | null {
-  if (code !== 'SANDBOX_TIMEOUT') return null
+function outOfTime(
+  context: SessionContext,
+  used: { activeMs: number; at: number }
+): { code: string; message: string } | null {
   const { deadline } = context.plan.config
-  return deadline !== undefined && now >= Date.parse(deadline) ? SESSION_ERRORS.DEADLINE : null
+  if (deadline !== undefined && used.at >= Date.parse(deadline)) {
+    return { code: SESSION_ERRORS.DEADLINE, message: `the deadline ${deadline} has passed` }
+  }
+  return isSpent(context, used.activeMs) ? { code: SESSION_ERRORS.DURATION, message: durationText(context) } : null
 }
+
+/** Whether `activeMs` more would use up the session's running time. */
+function isSpent(context: SessionContext, activeMs: number): boolean {
+  const { durationMs } = context.plan
+  return durationMs !== null && context.activeMs + activeMs >= durationMs
+}
+
+const durationText = (context: SessionContext) =>
+  `the session used up its ${context.plan.durationMs} ms of running time`
 
 async function outputsFor(deps: EffectDeps, call: Call, value: unknown): Promise<Map<string, unknown>> {
   const steps = new Set(findRefs(value, '').refs.flatMap((ref) => (ref.step === null ? [] : [ref.step])))
@@ -270,7 +288,7 @@ async function undoStep(deps: EffectDeps, call: Call): Promise<Outcome<SessionEv
     return done('undone')
   } catch (error) {
     if (call.signal.aborted) throw error
-    const { error: failure } = describe(deps, error, id, context, deps.clock.now())
+    const { error: failure } = describe(deps, error, id, context, { activeMs: 0, at: deps.clock.now() })
     const message = `step ${id} could not be undone: ${failure.code} ${failure.message}`
     const event: SessionEvent = {
       type: 'UNDO_FAILED',

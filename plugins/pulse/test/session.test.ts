@@ -305,6 +305,17 @@ t.test('limits of time end a session: its own duration, and the deadline while i
   })
 })
 
+t.test('retries do not outlast the session’s running time: the wait counts', async (t) => {
+  const tenant = await app.makeTenant()
+  const retry = { attempts: 5, backoffMs: 3_600_000 }
+  const { body } = await app.create(tenant, {
+    limits: { durationMs: 60_000 },
+    steps: [step('bad', 'fail', {}, { retry })]
+  })
+  const session = await app.reaches(tenant, body.id, 'FAILED')
+  t.match(session.error, { code: 'PULSE_DURATION_EXCEEDED', message: /60000 ms/, step: 'bad' })
+})
+
 t.test('a pause that lasts too long ends the session', async (t) => {
   const tenant = await app.makeTenant()
   const { body } = await app.create(tenant, {
