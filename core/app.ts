@@ -6,7 +6,7 @@ import { authRoom } from '#core/auth/index.ts'
 import type { Clock } from '#core/clock.ts'
 import type { Db, Tx } from '#core/db/types.ts'
 import { Health } from '#core/http/health.ts'
-import { acceptJson, requestId, sendClientError, sendNotFound } from '#core/http/intake.ts'
+import { acceptJson, acceptStorable, requestId, sendClientError, sendNotFound } from '#core/http/intake.ts'
 import { describeApi, serveDocs } from '#core/http/openapi.ts'
 import { probeRoutes } from '#core/http/probes.ts'
 import { bodyLimit, sendProblem } from '#core/http/problem.ts'
@@ -111,6 +111,7 @@ export async function buildApp(options: AppOptions): Promise<App> {
   app.addHook('onClose', () => kernel.auth.settle())
 
   acceptJson(app)
+  acceptStorable(app)
   routes.watch(app)
   app.setNotFoundHandler((request, reply) => sendNotFound(routes, request, reply))
   await describeApi(app, version)

@@ -1,142 +1,144 @@
-import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js'
+import { Ajv2020, type ErrorObject, type Options, type ValidateFunction } from 'ajv/dist/2020.js'
 import { RE2JS } from 're2js'
-import { escapePointer } from './json.ts'
+import { escapePointer } from '#core/json.ts'
+import { checkSchema, measure, SchemaRefused, type SchemaSize } from './json-schema/rules.ts'
 
-/** Largest JSON Schema a stranger may bring, as JSON text. */
-export const MAX_SCHEMA_BYTES = 64 * 1024
-/** Most subschemas that validating one value may visit after local $refs are followed: no billion laughs. */
-const MAX_EXPANDED = 20_000
+export { SchemaRefused } from './json-schema/rules.ts'
 
-/** A violation: where in the value (JSON pointer), and what is wrong there. */
+// Schemas of skills and of gates run in our process, on values that the same strangers make: both are hostile input.
+// Hence linear regular expressions (RE2), no remote reference, no recursion (it can cost 2^depth), and bounds on what
+// one check may do.
+
+// About a second each at worst: parts of the schema times values, keywords that read a whole string times its length,
+// steps of the patterns' automata.
+const MAX_COMPARISONS = 200_000_000
+const MAX_SCANNED_CHARS = 200_000_000
+const MAX_MATCH_STEPS = 50_000_000
+/** Steps of all patterns of a schema together; compiling takes about 1.5 µs each, and a counted repetition repeats them. */
+const MAX_PATTERN_STEPS = 10_000
+const MAX_VIOLATIONS = 20
+/** Text of the schemas that are kept compiled; a compiled one takes some ten times as much. */
+const MAX_CACHED_CHARS = 4_000_000
+
+/** Where a value does not fit (JSON pointer into the value), and why. */
 export interface SchemaViolation {
   readonly pointer: string
   readonly detail: string
 }
 
+/** Holds a value to the schema; empty when it fits. */
 export type SchemaCheck = (value: unknown) => SchemaViolation[]
 
-/** A schema that strangers wrote and we do not run: `message` says why and where. */
-export class SchemaRefused extends Error {}
-
 /**
- * Compiles a JSON Schema (2020-12) written by a tenant or a skill author. Their schemas run on our main thread, so what
- * could hang it is refused or replaced: patterns run on RE2 (linear time), `uniqueItems` only over scalars (ajv compares
- * objects pairwise), `$ref` only within the document, and the schema's expanded size is capped.
+ * Compiles a JSON Schema (2020-12; `format` is a remark, as that draft says) that a stranger wrote. The same text is
+ * compiled once, as long as it is kept.
  * @throws SchemaRefused
  */
 export function compileSchema(schema: unknown): SchemaCheck {
   if (typeof schema !== 'object' || schema === null || Array.isArray(schema)) {
-    throw new SchemaRefused('a JSON Schema must be an object')
+    throw new SchemaRefused('', 'a schema is a JSON object')
   }
   const text = JSON.stringify(schema)
-  if (Buffer.byteLength(text) > MAX_SCHEMA_BYTES) {
-    throw new SchemaRefused(`the schema has ${Buffer.byteLength(text)} bytes, ${MAX_SCHEMA_BYTES} are allowed`)
-  }
-  const held = cache.get(text)
-  if (held) return held
-  refuseDangerous(schema as JsonObject)
-  const check = compile(schema as JsonObject)
-  if (cache.size >= CACHED) cache.delete(cache.keys().next().value ?? '')
-  cache.set(text, check)
+  const known = cache.get(text)
+  const check = known ?? compile(schema, checkSchema(schema, text))
+  cache.delete(text)
+  cache.set(text, check) // to the end: used last
+  if (!known) forgetOldest(text.length)
   return check
 }
 
-const CACHED = 500
 const cache = new Map<string, SchemaCheck>()
+let cachedChars = 0
 
-type JsonObject = Record<string, unknown>
-
-function compile(schema: JsonObject): SchemaCheck {
-  // One instance per schema: a shared one keeps every $id for ever, and two strangers' $ids would collide.
-  const ajv = new Ajv2020({
-    strict: false,
-    allErrors: false,
-    validateFormats: false,
-    logger: false,
-    code: { regExp: linearRegExp }
-  })
-  let validate: ValidateFunction
-  try {
-    validate = ajv.compile(schema)
-  } catch (error) {
-    throw new SchemaRefused(error instanceof Error ? error.message : String(error), { cause: error })
+function forgetOldest(added: number): void {
+  cachedChars += added
+  for (const text of cache.keys()) {
+    if (cachedChars <= MAX_CACHED_CHARS) return
+    cache.delete(text)
+    cachedChars -= text.length
   }
-  return (value) => (validate(value) ? [] : (validate.errors ?? []).map(toViolation))
 }
 
+class CheckTooLong extends Error {
+  override readonly name = 'CheckTooLong'
+}
+// Counters for all: compiling and checking are synchronous.
+let matchable = 0
+let compilable = 0
+
+/** Ajv takes the engine as a function that also knows how to spell itself in generated code. */
 const linearRegExp = Object.assign(
   (pattern: string) => {
     const compiled = RE2JS.compile(RE2JS.translateRegExp(pattern))
-    return { test: (text: string) => compiled.matcher(text).find() }
+    const steps = compiled.programSize()
+    compilable -= steps
+    if (compilable < 0) throw new Error(`the patterns are too large: together over ${MAX_PATTERN_STEPS} steps`)
+    const test = (text: string) => {
+      matchable -= (text.length + 1) * steps
+      if (matchable < 0) throw new CheckTooLong()
+      return compiled.matcher(text).find()
+    }
+    // Ajv keys the compiled expressions of one instance by their text: without it the first one would stand for all.
+    return { test, toString: () => pattern }
   },
   { code: 'linearRegExp' }
 )
 
-function toViolation(error: ErrorObject): SchemaViolation {
-  const extra = error.params.additionalProperty ?? error.params.unevaluatedProperty
-  const missing = error.params.missingProperty
-  if (typeof extra === 'string') {
-    return { pointer: `${error.instancePath}/${escapePointer(extra)}`, detail: 'is not a known property' }
+const OPTIONS: Options = {
+  strict: true,
+  strictTypes: false,
+  strictRequired: false,
+  strictTuples: false,
+  validateFormats: false,
+  addUsedSchema: false
+}
+// Holds a schema to its dialect. Only the dialect's own schema is compiled in it, once.
+const dialect = new Ajv2020(OPTIONS)
+
+function compile(schema: object, size: SchemaSize): SchemaCheck {
+  if (dialect.validateSchema(schema) !== true) {
+    const error = dialect.errors?.[0]
+    throw new SchemaRefused(error?.instancePath ?? '', error?.message ?? 'is no JSON Schema')
   }
-  if (typeof missing === 'string') {
-    return { pointer: `${error.instancePath}/${escapePointer(missing)}`, detail: 'is required' }
+  // One instance per schema: a shared one would keep every stranger's schema for ever.
+  const ajv = new Ajv2020({ ...OPTIONS, meta: false, validateSchema: false, code: { regExp: linearRegExp as never } })
+  let validate: ValidateFunction
+  compilable = MAX_PATTERN_STEPS
+  try {
+    // $schema was checked to be the dialect; an instance without its schema must not look for it.
+    const { $schema: _dialect, ...rest } = schema as Record<string, unknown>
+    validate = ajv.compile(rest)
+  } catch (cause) {
+    throw new SchemaRefused('', cause instanceof Error ? cause.message : String(cause), cause)
   }
-  const allowed = error.params.allowedValues
-  return {
-    pointer: error.instancePath,
-    detail: Array.isArray(allowed) ? `must be one of ${JSON.stringify(allowed)}` : (error.message ?? error.keyword)
+  return (value) => run(validate, size, value)
+}
+
+function run(validate: ValidateFunction, size: SchemaSize, value: unknown): SchemaViolation[] {
+  const { values, chars } = measure(value)
+  const detail = `too large for its schema: ${values} values, ${size.parts} parts of the schema`
+  if (values * size.parts > MAX_COMPARISONS || chars * size.scans > MAX_SCANNED_CHARS) return [{ pointer: '', detail }]
+  matchable = MAX_MATCH_STEPS
+  try {
+    return validate(value) ? [] : (validate.errors ?? []).slice(0, MAX_VIOLATIONS).map(toViolation)
+  } catch (error) {
+    if (error instanceof CheckTooLong) return [{ pointer: '', detail }]
+    throw error
   }
 }
 
-const SCALARS = ['string', 'number', 'integer', 'boolean', 'null']
-
-function refuseDangerous(root: JsonObject): void {
-  const expanded = new Map<unknown, number>()
-  const path = new Set<unknown>()
-  const size = (node: unknown): number => {
-    if (typeof node !== 'object' || node === null) return 0
-    const known = expanded.get(node)
-    if (known !== undefined) return known
-    if (path.has(node)) return 1 // recursion: bounded by the value's own depth
-    path.add(node)
-    if (!Array.isArray(node)) refuseKeywords(node as JsonObject)
-    let total = 1
-    for (const [key, child] of Object.entries(node)) {
-      if (key === '$ref') total += size(resolveLocal(root, child))
-      else if (key !== 'enum' && key !== 'const' && key !== 'default' && key !== 'examples') total += size(child)
-      if (total > MAX_EXPANDED) throw new SchemaRefused(`the schema expands to more than ${MAX_EXPANDED} subschemas`)
-    }
-    path.delete(node)
-    expanded.set(node, total)
-    return total
+function toViolation({ instancePath, keyword, message, params }: ErrorObject): SchemaViolation {
+  const extra: unknown = params.additionalProperty ?? params.unevaluatedProperty
+  if (typeof extra === 'string') return { pointer: at(instancePath, extra), detail: 'is not a known property' }
+  const missing: unknown = params.missingProperty
+  if (typeof missing === 'string') return { pointer: at(instancePath, missing), detail: 'is required' }
+  const allowed: unknown = params.allowedValues
+  if (Array.isArray(allowed)) {
+    return { pointer: instancePath, detail: `must be one of ${JSON.stringify(allowed).slice(0, 200)}` }
   }
-  size(root)
+  return { pointer: instancePath, detail: (message ?? keyword).slice(0, 300) }
 }
 
-function refuseKeywords(node: JsonObject): void {
-  for (const keyword of ['$dynamicRef', '$recursiveRef', '$anchor', '$dynamicAnchor', '$async']) {
-    if (keyword in node) throw new SchemaRefused(`${keyword} is not supported`)
-  }
-  if (node.uniqueItems === true) {
-    const items = node.items as JsonObject | undefined
-    const types = typeof items?.type === 'string' ? [items.type] : Array.isArray(items?.type) ? items.type : []
-    if (types.length !== 1 || !SCALARS.includes(String(types[0]))) {
-      throw new SchemaRefused('uniqueItems needs items of one scalar type')
-    }
-  }
-}
-
-function resolveLocal(root: JsonObject, ref: unknown): unknown {
-  if (typeof ref !== 'string' || !ref.startsWith('#')) {
-    throw new SchemaRefused(
-      `$ref ${JSON.stringify(ref)} leaves the document; only local references (#/...) are allowed`
-    )
-  }
-  let node: unknown = root
-  for (const segment of ref.slice(1).split('/').slice(1)) {
-    const key = decodeURIComponent(segment).replaceAll('~1', '/').replaceAll('~0', '~')
-    node = typeof node === 'object' && node !== null && Object.hasOwn(node, key) ? (node as JsonObject)[key] : undefined
-    if (node === undefined) throw new SchemaRefused(`$ref ${JSON.stringify(ref)} points at nothing`)
-  }
-  return node
+function at(pointer: string, key: string): string {
+  return `${pointer}/${escapePointer(key)}`
 }

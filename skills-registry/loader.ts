@@ -1,6 +1,6 @@
+import { compileSchema, type SchemaCheck } from '#core/json-schema.ts'
 import type { ObjectStore } from '#core/objects/index.ts'
 import { RegistryInconsistent } from './errors.ts'
-import { compileSchema, type Validator } from './package/json-schema.ts'
 import type { Manifest } from './package/manifest.ts'
 import { moduleSources, readPackage } from './package/read.ts'
 import { refusing } from './refused.ts'
@@ -10,7 +10,7 @@ export interface LoadedSkill {
   digest: string
   manifest: Manifest
   sources: ReadonlyMap<string, string>
-  validators: ReadonlyMap<string, { input: Validator; output: Validator }>
+  validators: ReadonlyMap<string, { input: SchemaCheck; output: SchemaCheck }>
 }
 
 const MAX_CACHED_BYTES = 64 * 1024 * 1024

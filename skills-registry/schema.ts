@@ -14,11 +14,7 @@ export const PublishedAnswer = z.object({
 })
 
 export const SearchQuery = PageQuery.extend({
-  q: z
-    .string()
-    .max(200)
-    .regex(/^[^\0]*$/, 'holds a NUL')
-    .default('')
+  q: z.string().max(200).default('')
 })
 
 export const SkillSummary = z.object({

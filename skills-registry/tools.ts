@@ -1,4 +1,5 @@
 import { errorMessage } from '#core/errors.ts'
+import { compileSchema, type SchemaCheck } from '#core/json-schema.ts'
 import {
   type PinnedSkill,
   type PinnedTool,
@@ -15,7 +16,6 @@ import {
 import { type Sandbox, SandboxError } from '#sandbox/index.ts'
 import { capabilitiesOf } from './grant.ts'
 import type { LoadedSkill, SkillLoader } from './loader.ts'
-import { compileSchema, type Validator } from './package/json-schema.ts'
 import { ALIAS, type Manifest } from './package/manifest.ts'
 import { highest, parseRef } from './refs.ts'
 import { type InstallRow, installsOf } from './store.ts'
@@ -155,8 +155,8 @@ function unknownTool(skill: PinnedSkill, tool: string): ToolError {
   return new ToolError('TOOL_UNKNOWN', `${skill.name} ${skill.version} has no tool ${tool}; it has ${known}`)
 }
 
-function hold(validate: Validator, value: unknown, code: string, skill: PinnedSkill, tool: string): void {
-  const violation = validate(value)
+function hold(check: SchemaCheck, value: unknown, code: string, skill: PinnedSkill, tool: string): void {
+  const [violation] = check(value)
   if (!violation) return
   const what = code === 'TOOL_INPUT_INVALID' ? 'input' : 'output'
   const message = `${what} of ${skill.alias}.${tool}${violation.pointer}: ${violation.detail}`

@@ -49,7 +49,7 @@ export async function insertKey(tx: Tx, key: NewKeyRow): Promise<KeyRow[]> {
 export async function listKeys(tx: Tx, limit: number, after: Position | null): Promise<KeyRow[]> {
   return await tx<KeyRow[]>`
     select ${columns(tx)} from core.api_key
-    where ${after ? tx`(created_at, id) < (${after.createdAt}::timestamptz, ${after.id})` : tx`true`}
+    where ${after ? tx`(created_at, id) < (${after.createdAt}::text::timestamptz, ${after.id})` : tx`true`}
     order by created_at desc, id desc limit ${limit + 1}`
 }
 

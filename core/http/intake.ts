@@ -5,6 +5,7 @@ import { Refused } from '#core/http/errors.ts'
 import { parseJson } from '#core/http/json.ts'
 import { problemOf, sendProblem } from '#core/http/problem.ts'
 import type { RouteGuard } from '#core/http/route-guard.ts'
+import { refuseUnstorable } from '#core/http/validation.ts'
 import { newId } from '#core/ids.ts'
 import type { App } from '#core/plugin.ts'
 
@@ -21,6 +22,15 @@ export function acceptJson(app: App): void {
     // Clients send the header with an empty body on POSTs that take none.
     body === '' ? undefined : parseJson(body)
   )
+}
+
+/** Every text of a request, whether its route has a schema or not, before any handler. */
+export function acceptStorable(app: App): void {
+  app.addHook('preValidation', async ({ params, query, body }) => {
+    refuseUnstorable(params, 'path')
+    refuseUnstorable(query, 'query')
+    refuseUnstorable(body)
+  })
 }
 
 export function sendNotFound(routes: RouteGuard, request: FastifyRequest, reply: FastifyReply): FastifyReply {

@@ -1,8 +1,6 @@
 import { RequestInvalid } from '#core/errors.ts'
 import { BodyMalformed } from '#core/http/errors.ts'
-
-/** Deeper JSON is refused: recursive code behind us (schemas, references) would run out of stack. */
-const maxJsonDepth = 100
+import { findUnsafe } from '#core/json.ts'
 
 /**
  * Parses JSON from outside: HTTP bodies and WebSocket frames.
@@ -16,48 +14,9 @@ export function parseJson(text: string): unknown {
   } catch (error) {
     throw malformed(text, error)
   }
-  inspect(value)
+  const fault = findUnsafe(value)
+  if (fault) throw new RequestInvalid([fault])
   return value
-}
-
-/** One step of an RFC 6901 pointer. */
-export function pointerStep(key: PropertyKey): string {
-  return `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`
-}
-
-// Iterative: the depth that it looks for would overflow a recursive walk. The path is kept as links, built on failure.
-interface Place {
-  value: object
-  depth: number
-  key: string
-  parent: Place | null
-}
-
-function inspect(root: unknown): void {
-  if (typeof root !== 'object' || root === null) return
-  const open: Place[] = [{ value: root, depth: 1, key: '', parent: null }]
-  for (let place = open.pop(); place; place = open.pop()) {
-    if (place.depth > maxJsonDepth) {
-      throw new RequestInvalid([{ pointer: '', detail: `nested deeper than ${maxJsonDepth} levels` }])
-    }
-    const isArray = Array.isArray(place.value)
-    for (const [key, child] of Object.entries(place.value)) {
-      if (!isArray && (key === '__proto__' || key === 'constructor')) {
-        throw new RequestInvalid([
-          { pointer: pointerTo(place) + pointerStep(key), detail: `the key ${key} is refused` }
-        ])
-      }
-      if (typeof child === 'object' && child !== null) {
-        open.push({ value: child, depth: place.depth + 1, key, parent: place })
-      }
-    }
-  }
-}
-
-function pointerTo(place: Place): string {
-  let pointer = ''
-  for (let p: Place | null = place; p?.parent; p = p.parent) pointer = pointerStep(p.key) + pointer
-  return pointer
 }
 
 function malformed(text: string, error: unknown) {

@@ -47,7 +47,8 @@ export function encodeCursor(list: string, { createdAt, id }: Position): string 
 }
 
 /**
- * Postgres: `where (created_at, id) < (${p.createdAt}::timestamptz, ${p.id})`.
+ * Postgres: `where (created_at, id) < (${p.createdAt}::text::timestamptz, ${p.id})`. Without `::text` the parameter is
+ * a timestamptz, for which postgres.js makes a JS Date first: the microseconds would be gone and rows with them.
  * @returns null without a cursor: the first page
  * @throws CursorInvalid (400)
  */

@@ -2,7 +2,7 @@ import type { FastifySchemaCompiler } from 'fastify'
 import { z } from 'zod'
 import { type $ZodError, type $ZodIssue, type $ZodType, safeParse } from 'zod/v4/core'
 import { type FieldError, NotFound, RequestInvalid } from '#core/errors.ts'
-import { pointerStep } from '#core/http/json.ts'
+import { escapePointer, findUnstorable } from '#core/json.ts'
 
 /**
  * Where and why a value does not fit its zod schema: one entry per issue, unknown keys by name, pointers by RFC 6901.
@@ -13,10 +13,10 @@ export function fieldErrors(error: Pick<$ZodError, 'issues'>, prefix = ''): Fiel
 }
 
 function ofIssue(issue: $ZodIssue, prefix: string): FieldError[] {
-  const pointer = prefix + issue.path.map(pointerStep).join('')
+  const pointer = prefix + issue.path.map((key) => `/${escapePointer(key)}`).join('')
   switch (issue.code) {
     case 'unrecognized_keys':
-      return issue.keys.map((key) => ({ pointer: pointer + pointerStep(key), detail: `unknown key "${key}"` }))
+      return issue.keys.map((key) => ({ pointer: `${pointer}/${escapePointer(key)}`, detail: `unknown key "${key}"` }))
     case 'invalid_union': {
       const branch = closest(issue.errors)
       return branch ? branch.flatMap((inner) => ofIssue(inner, pointer)) : [{ pointer, detail: issue.message }]
@@ -39,6 +39,19 @@ function missing(issue: { expected: string }): string {
 function closest(branches: readonly (readonly $ZodIssue[])[]): readonly $ZodIssue[] | undefined {
   const depth = (issues: readonly $ZodIssue[]) => Math.max(0, ...issues.map((issue) => issue.path.length))
   return [...branches].sort((a, b) => depth(b) - depth(a) || a.length - b.length)[0]
+}
+
+/**
+ * Text that Postgres cannot keep (U+0000, lone surrogates) is refused at the door: behind it each column and each
+ * comparison would answer with an error of its own.
+ * @param place `query` or `path`; nothing for a body
+ * @param prefix pointer of the value inside what the client sent
+ * @throws RequestInvalid
+ */
+export function refuseUnstorable(value: unknown, place?: string, prefix = ''): void {
+  const fault = findUnstorable(value)
+  if (!fault) return
+  throw new RequestInvalid([{ ...(place ? { in: place } : {}), ...fault, pointer: prefix + fault.pointer }])
 }
 
 const parts: Record<string, string> = { querystring: 'query', params: 'path', headers: 'header' }

@@ -5,7 +5,7 @@ import { RequestInvalid } from '#core/errors.ts'
 import type { StoredEvent } from '#core/events.ts'
 import { parseJson } from '#core/http/json.ts'
 import { problemOf } from '#core/http/problem.ts'
-import { fieldErrors } from '#core/http/validation.ts'
+import { fieldErrors, refuseUnstorable } from '#core/http/validation.ts'
 import { FrameMalformed } from './errors.ts'
 
 /** What a client sends. */
@@ -46,6 +46,7 @@ export function parseFrame(text: string): RequestFrame {
 
 /** @throws REQUEST_INVALID with pointers into the frame (`/params/...`) */
 export function parseParams<T>(schema: z.ZodType<T>, params: Record<string, unknown> | undefined): T {
+  refuseUnstorable(params, undefined, '/params')
   const parsed = schema.safeParse(params ?? {})
   if (!parsed.success) throw new RequestInvalid(fieldErrors(parsed.error, '/params'))
   return parsed.data

@@ -17,7 +17,10 @@ const ListFilter = PageQuery.extend({
   state: SessionState.optional(),
   name: z.string().max(200).optional(),
   agent: z.string().max(200).optional(),
-  createdAfter: z.iso.datetime({ offset: true }).optional()
+  createdAfter: z.iso
+    .datetime({ offset: true })
+    .refine((text) => !text.startsWith('0000'), 'Postgres has no year 0')
+    .optional()
 })
 const EventsQuery = z.strictObject({
   after: z

@@ -98,7 +98,7 @@ export async function listSessions(tx: Tx, query: ListQuery): Promise<ListRow[]>
       ${state === undefined ? tx`` : tx`and state = ${state} ${LIVING.has(state) ? tx`and ended_at is null` : tx``}`}
       ${name === undefined ? tx`` : tx`and name = ${name}`}
       ${agent === undefined ? tx`` : tx`and agent = ${agent}`}
-      ${createdAfter === undefined ? tx`` : tx`and created_at > ${createdAfter}`}
+      ${createdAfter === undefined ? tx`` : tx`and created_at > ${createdAfter}::text::timestamptz`}
     order by id desc limit ${limit}`
 }
 

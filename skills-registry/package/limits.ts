@@ -7,10 +7,6 @@ export const PACKAGE_LIMITS = {
   /** Unpacked bytes per packed byte: above it, it is a bomb and no skill. */
   ratio: 100,
   entries: 500,
-  schemaBytes: 64 * 1024,
-  /** JSON values of one schema with its references written out. */
-  schemaParts: 5000,
-  schemaDepth: 32,
   manifestBytes: 512 * 1024,
   frontmatterBytes: 16 * 1024
 } as const

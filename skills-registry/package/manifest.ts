@@ -1,11 +1,10 @@
 import { parse as parseJson } from 'secure-json-parse'
 import semver from 'semver'
 import { z } from 'zod'
-import { findUnstorable } from '#core/json.ts'
+import { escapePointer, findUnstorable } from '#core/json.ts'
+import { compileSchema, SchemaRefused } from '#core/json-schema.ts'
 import { Refusal } from '#skills-registry/refusal.ts'
-import { compileSchema } from './json-schema.ts'
 import { PACKAGE_LIMITS, TOOL_LIMITS } from './limits.ts'
-import { SchemaRefused } from './schema-rules.ts'
 
 const PART = '[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9])){0,63}'
 /** `@scope/name`; the second half is also the skill's name in SKILL.md and the first half of its tools' addresses. */
@@ -147,7 +146,7 @@ export function parseManifest(text: string): Manifest {
   const parsed = Manifest.safeParse(json)
   if (!parsed.success) {
     const errors = parsed.error.issues.map((issue) => ({
-      pointer: issue.path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join(''),
+      pointer: issue.path.map((part) => `/${escapePointer(part)}`).join(''),
       detail: issue.message
     }))
     const first = errors[0]
@@ -165,7 +164,7 @@ function checkToolSchema(name: string, side: 'input' | 'output', schema: object)
   } catch (cause) {
     if (!(cause instanceof SchemaRefused)) throw cause
     const pointer = `/tools/${name}/${side}${cause.pointer}`
-    const errors = [{ pointer, detail: cause.message }]
-    throw new Refusal('SKILLS_MANIFEST_SCHEMA', `skill.json${pointer}: ${cause.message}`, { errors }, cause)
+    const errors = [{ pointer, detail: cause.detail }]
+    throw new Refusal('SKILLS_MANIFEST_SCHEMA', `skill.json${pointer}: ${cause.detail}`, { errors }, cause)
   }
 }

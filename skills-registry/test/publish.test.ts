@@ -221,22 +221,17 @@ t.test('the newest version that is no pre-release is the latest', async (t) => {
 })
 
 t.test('paths and words that can be no skill are not found, and never reach the database', async (t) => {
-  for (const path of [
-    '-/echo',
-    'acme/%00',
-    '%00/x',
-    'acme/first/%00',
-    'acme/first/1.0.0%00/package',
-    'a%2Fb/c',
-    'acme/first/latest'
-  ]) {
+  for (const path of ['-/echo', 'a%2Fb/c', 'acme/first/latest']) {
     t.match(
       await r.get(other, `/v1/registry/skills/${path}`),
       { status: 404, body: { code: 'SKILLS_NOT_FOUND' } },
       path
     )
   }
-  t.equal((await r.get(other, '/v1/registry/skills?q=%00')).status, 400)
+  for (const path of ['/acme/%00', '/%00/x', '/acme/first/%00', '/acme/first/1.0.0%00/package', '?q=%00']) {
+    const answer = await r.get(other, `/v1/registry/skills${path}`)
+    t.match(answer, { status: 400, body: { code: 'REQUEST_INVALID' } }, path)
+  }
   t.equal((await r.get(other, '/v1/registry/skills?cursor=nonsense')).status, 400)
   t.equal((await r.get(other, '/v1/registry/skills?limit=201')).status, 400)
 })

@@ -145,9 +145,13 @@ t.test("another tenant's key is as absent as none", async (t) => {
 })
 
 t.test('a list is read page by page without loss or double, and a changed cursor is refused', async (t) => {
-  const { app, makeTenant, makeKey } = await testApp(t)
+  const { app, makeTenant, makeKey, sql } = await testApp(t)
   const { tenantId, headers } = await makeTenant()
   for (let i = 0; i < 6; i++) await makeKey(tenantId, ['keys:read'])
+  // Within one millisecond: a cursor that loses microseconds would lose rows.
+  await sql`
+    update core.api_key k set created_at = '2026-01-01T00:00:00.123Z'::timestamptz + n * interval '7 microseconds'
+    from (select id, row_number() over (order by id) as n from core.api_key) numbered where numbered.id = k.id`
   const seen: string[] = []
   let cursor = ''
   do {

@@ -103,6 +103,16 @@ t.test('the app answers, and refuses, as the wire says', async (t) => {
     }
   })
 
+  t.test('text that no database keeps is 400 wherever it stands in a request', async (t) => {
+    const body = (await post(JSON.stringify({ ...good, name: 'a\0' }))).json()
+    t.match(body, { status: 400, code: 'REQUEST_INVALID', errors: [{ pointer: '/name', detail: /U\+0000/ }] })
+    t.match((await post('{"name": "\\ud800"}')).json(), { errors: [{ pointer: '/name', detail: /surrogate/ }] })
+    const query = (await app.inject('/v1/shapes/1/points/2?name=a%00')).json()
+    t.match(query, { status: 400, errors: [{ in: 'query', pointer: '/name', detail: /U\+0000/ }] })
+    const path = (await app.inject('/v1/shapes/1%00/points/2')).json()
+    t.match(path, { status: 400, errors: [{ in: 'path', pointer: '/id', detail: /U\+0000/ }] })
+  })
+
   t.test('a body above 1 MiB is 413, another content type 415, none at all a missing body', async (t) => {
     t.match((await post(JSON.stringify('x'.repeat(1024 * 1024)))).json(), {
       status: 413,

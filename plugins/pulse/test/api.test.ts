@@ -77,7 +77,7 @@ t.test('a config that cannot run is refused with its code and place, and leaves 
       'PULSE_LIMIT_EXCEEDED',
       '/limits/steps'
     ],
-    ['unstorable', { steps: [step('a')], input: { text: 'a\u0000' } }, 422, 'PULSE_INPUT_UNSTORABLE', '/input/text']
+    ['unstorable', { steps: [step('a')], input: { text: 'a\u0000' } }, 400, 'REQUEST_INVALID', '/input/text']
   ]
   const before = await rows()
   for (const [what, config, status, code, pointer] of cases) {
@@ -127,6 +127,15 @@ t.test('another tenant’s session looks exactly like one that does not exist', 
     t.equal((await ask(absent)).status, 404)
   }
   t.strictSame((await app.app.inject({ url: '/v1/sessions', headers: other.headers })).json().data, [])
+})
+
+t.test('a filter of the list that no row can have is 400, never 500', async (t) => {
+  const { headers } = await app.makeTenant()
+  const asked = ['name=a%00', 'agent=%00', 'state=LOST', 'createdAfter=0000-01-01T00:00:00Z', 'createdAfter=x%00']
+  for (const query of asked) {
+    const answer = await app.app.inject({ url: `/v1/sessions?${query}`, headers })
+    t.match(answer.json(), { status: 400, code: 'REQUEST_INVALID', errors: [{ in: 'query' }] }, query)
+  }
 })
 
 t.test('the list is newest first, is paged without loss, and filters', async (t) => {

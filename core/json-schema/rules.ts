@@ -1,4 +1,4 @@
-import { PACKAGE_LIMITS } from './limits.ts'
+import { escapePointer } from '#core/json.ts'
 
 // What a stranger's JSON Schema may hold, before it is compiled.
 
@@ -6,30 +6,37 @@ const DIALECT = 'https://json-schema.org/draft/2020-12/schema'
 /** Above it, uniqueItems on objects (a comparison of all pairs) would hold the event loop. */
 const MAX_UNIQUE_ITEMS = 1000
 
-/** A schema of a tool that we will not compile. `pointer` is the place inside the schema. */
+/** JSON values of one schema with its references written out. */
+const MAX_PARTS = 5000
+const MAX_DEPTH = 32
+/** Bytes of one schema as JSON text. */
+const MAX_BYTES = 64 * 1024
+/** Characters of one pattern: with its counted repetitions it must compile in milliseconds. */
+const MAX_PATTERN_CHARS = 1000
+const SCALARS = ['string', 'number', 'integer', 'boolean', 'null']
+
+/** A stranger's schema that we do not run. `pointer` is the place inside the schema, `message` says both. */
 export class SchemaRefused extends Error {
+  override readonly name = 'SchemaRefused'
   readonly pointer: string
-  constructor(pointer: string, message: string, cause?: unknown) {
-    super(message, cause === undefined ? undefined : { cause })
-    this.name = 'SchemaRefused'
+  readonly detail: string
+  constructor(pointer: string, detail: string, cause?: unknown) {
+    super(pointer === '' ? detail : `${pointer}: ${detail}`, cause === undefined ? undefined : { cause })
     this.pointer = pointer
+    this.detail = detail
   }
 }
 
-interface SchemaSize {
+/** What one check costs: multiplied with the size of a value. */
+export interface SchemaSize {
   parts: number
   /** Keywords that read a whole string: minLength, maxLength. */
   scans: number
 }
 
 /** @throws SchemaRefused for what no schema of a stranger may hold; the place is a pointer into the schema */
-export function checkSchema(schema: unknown): SchemaSize {
-  if (typeof schema !== 'object' || schema === null || Array.isArray(schema)) {
-    throw new SchemaRefused('', 'a schema is a JSON object')
-  }
-  if (Buffer.byteLength(JSON.stringify(schema)) > PACKAGE_LIMITS.schemaBytes) {
-    throw new SchemaRefused('', `a schema has at most ${PACKAGE_LIMITS.schemaBytes} bytes`)
-  }
+export function checkSchema(schema: object, text: string): SchemaSize {
+  if (Buffer.byteLength(text) > MAX_BYTES) throw new SchemaRefused('', `a schema has at most ${MAX_BYTES} bytes`)
   const size = { parts: 0, scans: 0 }
   walk(schema, '', 0, { root: schema, size })
   return size
@@ -48,11 +55,8 @@ interface Walk {
 function walk(node: unknown, pointer: string, depth: number, state: Walk): void {
   grow(state, 1, pointer)
   if (typeof node !== 'object' || node === null) return
-  if (depth > PACKAGE_LIMITS.schemaDepth) {
-    throw new SchemaRefused(
-      pointer,
-      `deeper than ${PACKAGE_LIMITS.schemaDepth} levels, or a schema that refers to itself`
-    )
+  if (depth > MAX_DEPTH) {
+    throw new SchemaRefused(pointer, `deeper than ${MAX_DEPTH} levels, or a schema that refers to itself`)
   }
   if (Array.isArray(node)) {
     for (const [i, entry] of node.entries()) walk(entry, `${pointer}/${i}`, depth + 1, state)
@@ -61,22 +65,22 @@ function walk(node: unknown, pointer: string, depth: number, state: Walk): void 
   const schema = node as Record<string, unknown>
   checkKeywords(schema, pointer)
   for (const [key, value] of Object.entries(schema)) {
-    const at = `${pointer}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
+    const at = `${pointer}/${escapePointer(key)}`
     if (key === 'minLength' || key === 'maxLength') state.size.scans++
     if (DATA.has(key)) grow(state, measure(value).values, at)
     else if (key === '$ref') walk(lookUp(state.root, String(value), at), at, depth + 1, state)
     else if (key === '$defs' || key === 'definitions')
       continue // counted where they are used
     else if (MAPS.has(key) && typeof value === 'object' && value !== null) {
-      for (const [name, entry] of Object.entries(value)) walk(entry, `${at}/${name}`, depth + 1, state)
+      for (const [name, entry] of Object.entries(value)) walk(entry, `${at}/${escapePointer(name)}`, depth + 1, state)
     } else walk(value, at, depth + 1, state)
   }
 }
 
 function grow(state: Walk, by: number, pointer: string): void {
   state.size.parts += by
-  if (state.size.parts > PACKAGE_LIMITS.schemaParts) {
-    throw new SchemaRefused(pointer, `with its references written out it has over ${PACKAGE_LIMITS.schemaParts} parts`)
+  if (state.size.parts > MAX_PARTS) {
+    throw new SchemaRefused(pointer, `with its references written out it has over ${MAX_PARTS} parts`)
   }
 }
 
@@ -87,9 +91,23 @@ function checkKeywords(schema: Record<string, unknown>, pointer: string): void {
   if (Object.hasOwn(schema, '$schema') && (pointer !== '' || schema.$schema !== DIALECT)) {
     throw new SchemaRefused(`${pointer}/$schema`, `the only dialect is ${DIALECT}, named at the top`)
   }
-  if (schema.uniqueItems === true && !(Number(schema.maxItems) <= MAX_UNIQUE_ITEMS)) {
-    throw new SchemaRefused(`${pointer}/uniqueItems`, `uniqueItems needs maxItems of at most ${MAX_UNIQUE_ITEMS}`)
+  if (schema.uniqueItems === true && !(Number(schema.maxItems) <= MAX_UNIQUE_ITEMS) && !hasScalarItems(schema)) {
+    const detail = `uniqueItems needs items of one scalar type, or maxItems of at most ${MAX_UNIQUE_ITEMS}`
+    throw new SchemaRefused(`${pointer}/uniqueItems`, detail)
   }
+  for (const pattern of [schema.pattern, ...keysOf(schema.patternProperties)]) {
+    if (typeof pattern !== 'string' || pattern.length <= MAX_PATTERN_CHARS) continue
+    throw new SchemaRefused(pointer, `a pattern has at most ${MAX_PATTERN_CHARS} characters`)
+  }
+}
+
+// Of these ajv keeps a table of what it has seen, instead of comparing all pairs.
+function hasScalarItems({ items }: Record<string, unknown>): boolean {
+  return typeof items === 'object' && items !== null && 'type' in items && SCALARS.includes(String(items.type))
+}
+
+function keysOf(value: unknown): string[] {
+  return typeof value === 'object' && value !== null ? Object.keys(value) : []
 }
 
 /** The target of `#/a/b`, inside the same schema. */
