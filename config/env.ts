@@ -67,7 +67,7 @@ export const variables = {
     schema: z.string().min(1)
   },
   LOG_LEVEL: {
-    about: 'fatal, error, warn, info, debug, trace or silent. Default info.',
+    about: 'fatal, error, warn, info, debug, trace or silent: JSON lines on stderr. Default info, on a terminal warn.',
     example: 'info',
     schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
   },
@@ -101,6 +101,8 @@ export interface Env {
   secret: Secret
   objectsDir: string
   logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'
+  /** Whoever set it wants it on a terminal too. */
+  logLevelIsSet: boolean
   sandboxRequire: 'strict' | 'best'
   concurrency: number
   crashAt: string | null
@@ -147,6 +149,7 @@ export function loadEnv(source: Source = process.env): Env {
     home,
     objectsDir: resolve(read('OBJECTS_DIR') ?? join(home, 'objects')),
     logLevel: read('LOG_LEVEL') ?? 'info',
+    logLevelIsSet: Boolean(source.LOG_LEVEL),
     sandboxRequire: read('SANDBOX_REQUIRE') ?? 'best',
     concurrency: read('AGENTOS_CONCURRENCY') ?? 64,
     crashAt: crashAt ?? null

@@ -1,6 +1,6 @@
 // `npm start`: the server on its embedded default, or on what the environment names.
 import { access, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { errorMessage } from '#core/errors.ts'
 import { downOnSignals } from '#core/http/shutdown.ts'
 import { createLog } from '#core/log.ts'
@@ -9,6 +9,7 @@ import { runDemo } from './first-run/demo.ts'
 import { ensureOwner, type OwnerKey } from './first-run/owner.ts'
 import { type Server, startServer } from './server.ts'
 
+// stdout is for people and for who waits for "agentos ready on"; the log, JSON lines, goes to stderr.
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
 try {
@@ -19,15 +20,17 @@ try {
 }
 
 async function main(env: Env): Promise<void> {
-  const log = createLog({ level: env.logLevel })
+  // On a terminal both streams are one screen: whoever did not ask for the log sees what needs attention only.
+  const quiet = process.stderr.isTTY && !env.logLevelIsSet
+  const log = createLog({ level: quiet ? 'warn' : env.logLevel })
   let owner: OwnerKey = { status: 'elsewhere' }
   const server = await startServer(env, log, async ({ kernel, embedded }) => {
     owner = await ensureOwner(kernel, env.home, embedded)
   })
   downOnSignals(server.kernel.shutdown, log)
   say(`agentos ready on ${server.url}`)
-  if (env.port !== Number(new URL(server.url).port))
-    say(`  port ${env.port} is taken, so it is ${new URL(server.url).port}`)
+  const port = Number(new URL(server.url).port)
+  if (!env.portIsSet && env.port !== port) say(`  port ${env.port} is taken, so it is ${port}`)
   if (owner.status !== 'elsewhere') await welcome(env, server, owner)
 }
 
@@ -38,20 +41,39 @@ async function welcome(env: Env, server: Server, owner: Exclude<OwnerKey, { stat
     () => true,
     () => false
   )
-  if (owner.status === 'created') say(`  owner key   ${owner.key}  (shown once; kept in ${owner.file})`)
-  if (done) return
+  const file = shown(owner.file)
+  say('')
+  if (owner.status === 'created') {
+    say(`  owner key   ${owner.key}`)
+    say(`              shown this once; kept in ${file}, which only you can read`)
+    say('')
+  }
+  if (done) return where(server.url, file)
   try {
+    say('  The first start shows what a stranger could do with the API:')
+    say('')
     await runDemo({ url: server.url, key: owner.key }, env.home, say)
     await writeFile(marker, '', { mode: 0o600 })
   } catch (error) {
     say(`  the example did not finish (${errorMessage(error)}); the server serves, the next start tries it again`)
   }
-  const key = `$(cat ${owner.file})`
+  const key = `$(cat ${/^[\w@%+=:,./-]+$/.test(file) ? file : `'${file.replaceAll("'", `'\\''`)}'`})`
   say('')
-  say(`  API         ${server.url}/docs`)
-  say(`  owner key   ${owner.file}`)
-  say('  next:')
+  where(server.url, file)
+  say('')
+  say('  Type next:')
   say(`    curl -H "Authorization: Bearer ${key}" ${server.url}/v1/sessions`)
-  say(`    curl -H "Authorization: Bearer ${key}" ${server.url}/v1/registry/skills`)
+  say(`    curl -H "Authorization: Bearer ${key}" "${server.url}/v1/registry/skills?q=csv"`)
   say(`    AGENTOS_URL=${server.url} AGENTOS_TOKEN="${key}" npx node examples/clients/drive-a-session.ts`)
+}
+
+function where(url: string, keyFile: string): void {
+  say(`  API         ${url}/docs`)
+  say(`  owner key   ${keyFile}`)
+}
+
+/** A path as one would type it here: relative where that is shorter. */
+function shown(path: string): string {
+  const near = relative('.', path)
+  return near.length < path.length && !near.startsWith('..') ? near : path
 }

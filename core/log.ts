@@ -7,10 +7,10 @@ export type Log = Logger
 /**
  * The process's log: JSON lines, objects cut to named fields, and every finished line scrubbed of living secrets and
  * of what looks like one. (pino's `redact` alone misses nested fields, message texts and error causes.)
- * @param destination default stdout
+ * @param destination default stderr: stdout is for what people and scripts read
  */
 export function createLog(options: { level?: string; destination?: DestinationStream } = {}): Log {
-  const out = options.destination ?? pino.destination({ dest: 1, sync: true })
+  const out = options.destination ?? pino.destination({ dest: 2, sync: true })
   return pino(
     {
       level: options.level ?? 'info',

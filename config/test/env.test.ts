@@ -24,6 +24,7 @@ t.test('an empty environment gives the defaults', async (t) => {
     host: '127.0.0.1',
     databaseUrl: null,
     logLevel: 'info',
+    logLevelIsSet: false,
     concurrency: 64
   })
   t.equal(env.objectsDir, join(env.home, 'objects'))

@@ -52,8 +52,8 @@ export function histogram(numbers, bins) {
   const labels = counts.map((_, i) => `${Number((min + i * width).toPrecision(4))}`)
   const pad = labels.reduce((a, b) => Math.max(a, b.length), 0)
   return counts.map((count, i) => {
-    const bar = count === 0 ? '' : '#'.repeat(Math.max(1, Math.round((count / most) * 40)))
-    return `${labels[i].padStart(pad)}  ${bar} ${count}`.replace(/ {3}/, '  ')
+    const bar = count === 0 ? '' : `${'#'.repeat(Math.max(1, Math.round((count / most) * 40)))} `
+    return `${labels[i].padStart(pad)}  ${bar}${count}`
   })
 }
 

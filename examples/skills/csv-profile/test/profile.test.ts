@@ -32,6 +32,8 @@ t.test('four years of weather in Seattle have their known facts', async (t) => {
     counts.reduce((a: number, b: number) => a + b, 0),
     1461
   )
+  const bars: string[] = temp_max?.histogram
+  t.equal(new Set(bars.map((line) => line.indexOf('#'))).size, 1, 'all bars begin in one column')
 })
 
 t.test('codes with leading zeros are text, and missing values are counted', async (t) => {
