@@ -11,6 +11,7 @@ import type { ObjectStore } from '#core/objects/index.ts'
 import { Ports } from '#core/ports/ports.ts'
 import { createJobs, type Jobs } from '#core/queue/jobs.ts'
 import type { Secret } from '#core/secret.ts'
+import { defineSweeps, scheduleSweeps } from '#core/sweeps.ts'
 import { Gateway } from '#core/ws/index.ts'
 
 export interface KernelOptions {
@@ -46,6 +47,7 @@ export function createKernel(options: KernelOptions): FullKernel {
   const auth = createAuth({ db, clock, log, pepper: options.apiKeyPepper })
   const bus = createBus({ db, clock, log })
   const jobs = createJobs({ db, clock, log })
+  defineSweeps(jobs, db)
   const actors = new ActorHost({ hostId, db, bus, clock, log, capacity: concurrency })
   const ws = new Gateway({ auth, bus, db, log, clock })
   const health = new Health({ clock, log })
@@ -64,5 +66,6 @@ export function createKernel(options: KernelOptions): FullKernel {
 export async function startKernel(kernel: Pick<FullKernel, 'bus' | 'jobs' | 'actors'>): Promise<void> {
   await kernel.bus.start()
   await kernel.jobs.start()
+  await scheduleSweeps(kernel.jobs)
   await kernel.actors.start()
 }

@@ -1,0 +1,18 @@
+import { z } from 'zod'
+import type { Db } from '#core/db/types.ts'
+import { sweepIdempotency } from '#core/http/idempotency.ts'
+import type { Jobs } from '#core/queue/jobs.ts'
+
+/** Deletes what the kernel keeps for a while only; once an hour in the whole cluster. */
+const SWEEP = 'core.sweep'
+
+/** Before the jobs start. */
+export function defineSweeps(jobs: Jobs, db: Db): void {
+  // A run that was missed needs no second try: the next hour's does the same.
+  jobs.define(SWEEP, z.strictObject({}), () => sweepIdempotency(db), { retryLimit: 0 })
+}
+
+/** After the jobs started. Off the full hour, when everybody's cron runs. */
+export async function scheduleSweeps(jobs: Jobs): Promise<void> {
+  await jobs.schedule(SWEEP, '17 * * * *')
+}
