@@ -97,7 +97,8 @@ begin
 end
 $$;
 
--- Rows are written under tenancy; those for which the SQL condition `readable` holds may be read by every tenant.
+-- Rows are written under tenancy; those for which the SQL condition `readable` holds may be read by every tenant, and by
+-- nobody without one: `or true` alone is folded away together with the tenant's own check.
 create procedure core.isolate_shared(tbl regclass, verbs text, readable text)
   language plpgsql
 as $$
@@ -106,7 +107,7 @@ declare
 begin
   call core.close_table(tbl);
   execute format('create policy own_or_readable on %s as restrictive for select to agentos_app '
-    'using (tenant_id = (select core.tenant()) or (%s))', tbl, readable);
+    'using ((select core.tenant()) is not null and (tenant_id = (select core.tenant()) or (%s)))', tbl, readable);
   foreach verb in array array['insert', 'update', 'delete'] loop
     execute format('create policy own_tenant_%s on %s as restrictive for %s to agentos_app %s %s', verb, tbl, verb,
       case when verb <> 'insert' then 'using (tenant_id = (select core.tenant()))' end,

@@ -26,5 +26,5 @@ create policy app_cancel on pgboss.job_common for update to agentos_app
 grant select, insert, update (state, completed_on) on pgboss.job_common to agentos_app;
 
 -- Settings of queues, which an insert copies into the job; no tenant's data.
-create policy app_select on pgboss.queue for select to agentos_app using (true);
+create policy app_select on pgboss.queue for select to agentos_app using ((select core.tenant()) is not null);
 grant select on pgboss.queue to agentos_app;
