@@ -83,8 +83,17 @@ async function loadUi(): Promise<FastifyInstance> {
   const ui = Fastify()
   await ui.register(reference, {
     routePrefix: '/docs',
-    // Nothing from a CDN: no fonts, no proxy, no telemetry, no registry.
-    configuration: { url: '/openapi.json', withDefaultFonts: false, telemetry: false, proxyUrl: '' }
+    // Nothing from a CDN and nothing to the vendor: no fonts, proxy, telemetry, registry, AI, sharing or upload.
+    configuration: {
+      url: '/openapi.json',
+      withDefaultFonts: false,
+      telemetry: false,
+      proxyUrl: '',
+      showDeveloperTools: 'never',
+      hideClientButton: true,
+      agent: { disabled: true },
+      mcp: { disabled: true }
+    }
   })
   return ui
 }
