@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { sweepInbox } from '#core/actors/sweep.ts'
 import type { Db } from '#core/db/types.ts'
 import { sweepIdempotency } from '#core/http/idempotency.ts'
 import type { Jobs } from '#core/queue/jobs.ts'
@@ -9,7 +10,11 @@ const SWEEP = 'core.sweep'
 /** Before the jobs start. */
 export function defineSweeps(jobs: Jobs, db: Db): void {
   // A run that was missed needs no second try: the next hour's does the same.
-  jobs.define(SWEEP, z.strictObject({}), () => sweepIdempotency(db), { retryLimit: 0 })
+  const sweep = async () => {
+    await sweepIdempotency(db)
+    await sweepInbox(db)
+  }
+  jobs.define(SWEEP, z.strictObject({}), sweep, { retryLimit: 0 })
 }
 
 /** After the jobs started. Off the full hour, when everybody's cron runs. */

@@ -42,8 +42,9 @@ create table core.inbox (
   primary key (tenant_id, actor_id, id)
 );
 create index inbox_open on core.inbox (kind, at) where outcome is null;
+create index inbox_answered on core.inbox (at) where outcome is not null; -- for the sweep
 call core.isolate('core.inbox', 'select, insert, update, delete');
-call core.system_access('core.inbox', 'select');
+call core.system_access('core.inbox', 'select, delete'); -- delete: the sweep
 
 -- Makes a room's table an actor table. lease_until: null = nobody needs to run it; -infinity = wake it up;
 -- a time = leased until then by lease_owner (database clock). queued_at: waits for a slot since then.
