@@ -59,7 +59,11 @@ t.test('two tenants do not see each other', async (t) => {
   const [foreign, missing] = [await looks(id), await looks(absent)]
   for (const [index, answer] of foreign.entries()) {
     t.match(answer.json(), { status: 404, code: 'HELLO_NOT_FOUND' })
-    t.strictSame(Object.keys(answer.json()), Object.keys(missing[index]?.json() ?? {}), 'a foreign greeting looks like none')
+    t.strictSame(
+      Object.keys(answer.json()),
+      Object.keys(missing[index]?.json() ?? {}),
+      'a foreign greeting looks like none'
+    )
   }
   t.strictSame(await kernel.bus.history(B.tenantId, { after: 0n, limit: 10 }), [])
   t.equal((await sql`select from hello.greeting where state = 'WAITING'`).length, 1)

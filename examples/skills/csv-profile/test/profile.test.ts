@@ -32,7 +32,7 @@ t.test('four years of weather in Seattle have their known facts', async (t) => {
     counts.reduce((a: number, b: number) => a + b, 0),
     1461
   )
-  const bars: string[] = temp_max?.histogram
+  const bars: string[] = result.columns[2].histogram
   t.equal(new Set(bars.map((line) => line.indexOf('#'))).size, 1, 'all bars begin in one column')
 })
 
