@@ -11,7 +11,7 @@ import { Activation } from './activation.ts'
 import { Committer, type Write } from './committer.ts'
 import type { Effect, MachineKind } from './kind.ts'
 import { type AnyEvent, Stepper } from './stepper.ts'
-import { loadJournal, type Message, openMessages } from './store.ts'
+import { loadJournal, type Message, openMessages, openMessagesOf } from './store.ts'
 
 export interface RunnerOptions {
   readonly kind: MachineKind
@@ -133,9 +133,9 @@ export class Runner {
       const free = this.options.capacity - this.active.size
       if (free <= 0 || this.stopped) return
       try {
-        const rows = await this.claimRows(free)
+        const { rows, messages } = await this.claimRows(free)
         if (rows.length > 0) crashPoint('claimed')
-        for (const row of rows) this.activate(row)
+        for (const row of rows) this.activate(row, messages)
         if (rows.length > 0) this.again = true // there may be more: the claim takes a few of each tenant
       } catch (error) {
         this.options.log.warn(
@@ -147,7 +147,7 @@ export class Runner {
     } while (this.again)
   }
 
-  private async claimRows(free: number): Promise<Claimed[]> {
+  private async claimRows(free: number): Promise<{ rows: Claimed[]; messages: Message[] }> {
     const { db, bus, kind, hostId } = this.options
     const scan = this.expiredHint
     this.expiredHint = false
@@ -159,7 +159,9 @@ export class Runner {
       const queued = kind.grants && room > 0 ? await claimQueued(tx, kind, hostId, room) : []
       const events = queued.flatMap((row) => this.announced(row))
       if (events.length > 0) await bus.emitAll(tx, events)
-      return [...expired, ...queued]
+      // A command that was accepted before its host died is taken before the next effect, not whenever the poll sees it.
+      const messages = expired.length > 0 ? await openMessagesOf(tx, kind.kind, expired) : []
+      return { rows: [...expired, ...queued], messages }
     })
   }
 
@@ -175,7 +177,7 @@ export class Runner {
     return stepper.take().events.map((event) => ({ ...event, tenantId: row.tenantId }))
   }
 
-  private activate(row: Claimed): void {
+  private activate(row: Claimed, messages: readonly Message[]): void {
     const { kind, effects, clock, db, log } = this.options
     // The same actor twice on one host: its lease ran out here and was claimed again. The older activation is fenced.
     this.active.get(row.id)?.lose()
@@ -187,6 +189,7 @@ export class Runner {
       loadJournal: (ref) => db.tenant(ref.tenantId, (tx) => loadJournal(tx, ref.id))
     })
     this.active.set(row.id, activation)
+    for (const message of messages) if (message.actorId === row.id) activation.deliver(message)
     void activation
       .run()
       .then((ended) => (ended === 'handed-back' ? this.handBack(activation) : undefined))

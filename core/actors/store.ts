@@ -123,6 +123,15 @@ export async function openMessages(tx: Tx, kind: string, limit: number): Promise
     where kind = ${kind} and outcome is null order by at limit ${limit}`
 }
 
+/** The same of these actors only: a host that takes them over gives them their commands before it acts. */
+export async function openMessagesOf(tx: Tx, kind: string, refs: readonly ActorRef[]): Promise<Message[]> {
+  return await tx<Message[]>`
+    select m.id, m.tenant_id as "tenantId", m.actor_id as "actorId", m.event, m.by
+    from jsonb_to_recordset(${tx.json(refs.map(({ tenantId, id }) => ({ tenantId, id })))}) as r("tenantId" uuid, id uuid)
+    join core.inbox m on m.tenant_id = r."tenantId" and m.actor_id = r.id
+    where m.kind = ${kind} and m.outcome is null order by m.at`
+}
+
 /** An actor's row, locked for the rest of the transaction. `leased`: a host runs it, or it is about to be run. */
 export async function lockActor(
   tx: Tx,
