@@ -1,0 +1,187 @@
+import { Readable, Writable } from 'node:stream'
+import postgres from 'postgres'
+import { type Role, roles, type Table } from './catalogue.ts'
+import { type Cell, cellsOf, mayAsk, type Outcome } from './cells.ts'
+import type { Session } from './full-db.ts'
+import { absentTenant, type Seeded, tenantA, tenantB, tenantOf } from './seed.ts'
+
+/** What the setting agentos.tenant holds, whose rows are "own" and whose are "theirs". */
+export const contexts = {
+  none: { setting: null, me: tenantA, other: tenantB },
+  empty: { setting: '', me: tenantA, other: tenantB },
+  garbage: { setting: `${tenantA}' or true --`, me: tenantA, other: tenantB },
+  own: { setting: tenantA, me: tenantA, other: tenantB },
+  foreign: { setting: tenantB, me: tenantB, other: tenantA },
+  absent: { setting: absentTenant, me: absentTenant, other: tenantB }
+} as const
+export type Context = keyof typeof contexts
+
+export interface Report {
+  cells: number
+  /** Byte comparisons of the rows of everybody else, made by the superuser. */
+  comparisons: number
+  faults: string[]
+}
+
+const nobody = '00000000-0000-0000-0000-000000000001'
+
+/** Once per connection: a digest of every row that is not of the given tenant. */
+export async function prepareDigest(sql: Session, tables: readonly Table[]): Promise<void> {
+  const parts = tables.map((table) => {
+    const tenant = tenantOf(table)
+    const where = tenant === null ? 'true' : `${tenant} is distinct from $1`
+    return `select '${table.name}' || t::text as line from ${table.name} t where ${where}`
+  })
+  await sql.unsafe(`prepare others_rows (uuid) as
+    select md5(coalesce(string_agg(line, e'\\n' order by line collate "C"), '')) as digest from (${parts.join(' union all ')}) lines`)
+}
+
+/**
+ * Every cell of one table, role and context, in savepoints of the open transaction: nothing stays. The superuser takes on
+ * the role and, before each savepoint is rolled back, compares what was not the tenant's to change.
+ * @param table as declared in the untouched schema
+ */
+export async function runGroup(
+  sql: Session,
+  seeded: Seeded,
+  table: Table,
+  role: Role,
+  context: Context
+): Promise<Report> {
+  const { setting, me, other } = contexts[context]
+  const valid = setting === me
+  const report: Report = { cells: 0, comparisons: 0, faults: [] }
+  const ask = (text: string) => sql.unsafe(text).then(done, failed)
+  const before: Promise<unknown>[] = [ask('savepoint around')]
+  if (setting !== null) {
+    before.push(ask(`select set_config('agentos.tenant', '${setting.replaceAll("'", "''")}', true)`))
+  }
+  const compared = valid ? me : nobody
+  const whole = sql.unsafe<{ digest: string }[]>(`execute others_rows ('${compared}')`)
+  const tenant = tenantOf(table)
+  const [where, ctids] = [tenant === null ? 'true' : `${tenant} = '${other}'`, [] as string[]]
+  for (const row of await sql.unsafe(`select ctid::text as ctid from ${table.name} where ${where}`))
+    ctids.push(row.ctid)
+  await Promise.all(before)
+  const digest = (await whole)[0]?.digest
+
+  const cells = cellsOf(seeded, table, me, other, ctids)
+  const expected = await Promise.all(cells.map((cell) => expectation(sql, cell, table, role, valid)))
+  await ask(`set local session authorization ${role}`)
+  const run = async (cell: Cell, i: number) => {
+    const { actual, after } = await attempt(sql, cell, compared, role === 'agentos_app')
+    report.cells++
+    if (after !== undefined) report.comparisons++
+    const name = `${table.name} | ${role} | ${context} | ${cell.verb}`
+    if (actual !== expected[i] && !(expected[i] === 'any' && typeof actual === 'number')) {
+      report.faults.push(`${name}: expected ${expected[i]}, got ${actual}`)
+    } else if (after !== undefined && after !== digest) report.faults.push(`${name}: rows of others changed`)
+  }
+  // All on their way at once; COPY takes the connection for itself.
+  await Promise.all(cells.map((cell, i) => (cell.copy === undefined ? run(cell, i) : undefined)))
+  for (const [i, cell] of cells.entries()) if (cell.copy !== undefined) await run(cell, i)
+  await ask('rollback to around')
+  return report
+}
+
+async function expectation(sql: Session, cell: Cell, table: Table, role: Role, valid: boolean): Promise<Outcome> {
+  if (!mayAsk(cell, table, role)) return '42501'
+  if (role === 'agentos_app' && !valid && !cell.always) return '42501'
+  if (role === 'agentos_system' && cell.system !== undefined) return cell.system
+  if (role === 'agentos_app' && 'outcome' in cell.app) return cell.app.outcome
+  const text = role === 'agentos_app' && 'twin' in cell.app ? cell.app.twin : cell.sql
+  const { copy: copied, ...plain } = { ...cell, sql: text }
+  // COPY of a table under row level security reads that table only, not its partitions.
+  if (copied && role === 'agentos_system')
+    plain.sql = `select * from ${cell.sql.startsWith('copy (') ? '' : 'only'} ${table.name}`
+  return (await attempt(sql, plain, nobody, false)).actual
+}
+
+// Sent together and answered in order: one statement between its savepoint and the way back.
+async function attempt(sql: Session, cell: Pick<Cell, 'sql' | 'value' | 'copy'>, compared: string, compare: boolean) {
+  const ignore = (query: PromiseLike<unknown>) => void query.then(done, failed)
+  ignore(sql.unsafe('savepoint cell'))
+  const actual =
+    cell.copy === undefined ? sql.unsafe(cell.sql).then((rows) => countOf(rows, cell.value), failed) : copy(sql, cell)
+  if (cell.copy !== undefined) await actual
+  let after: Promise<string | undefined> = Promise.resolve(undefined)
+  if (compare) {
+    ignore(sql.unsafe('set local session authorization default'))
+    after = sql.unsafe<{ digest: string }[]>(`execute others_rows ('${compared}')`).then(
+      (rows) => rows[0]?.digest,
+      () => undefined
+    )
+  }
+  const back = sql.unsafe('rollback to cell').then(done, failed)
+  const result = { actual: await actual, after: await after }
+  await back
+  return result
+}
+
+function countOf(rows: unknown, value = false): Outcome {
+  const last = Array.isArray(rows) && Array.isArray(rows[0]) && 'count' in rows[0] ? rows.at(-1) : rows
+  if (value) return Number(last?.[0]?.n)
+  return Number(last?.count ?? last?.length ?? 0)
+}
+
+// postgres.js gives out the stream of a COPY before it knows whether the server goes through with it, and an error that
+// follows at once would meet no listener: they are attached where the query resolves.
+function copy(sql: Session, cell: Pick<Cell, 'sql' | 'copy'>): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const end = (error: unknown) => {
+      try {
+        resolve(failed(error))
+      } catch (thrown) {
+        reject(thrown)
+      }
+    }
+    const query = sql.unsafe(cell.sql)
+    const held = query as unknown as { resolve(value: unknown): void }
+    const given = held.resolve
+    held.resolve = (value) => {
+      if (value instanceof Readable) {
+        let text = ''
+        value.on('data', (chunk) => {
+          text += String(chunk)
+        })
+        value.on('error', end).on('end', () => resolve(text.split('\n').length - 1))
+      } else if (value instanceof Writable) {
+        value.on('error', end).end(() => resolve(0))
+      }
+      given.call(query, value)
+    }
+    query.then(done, end)
+  })
+}
+
+const done = () => 'done'
+
+function failed(error: unknown): string {
+  if (error instanceof postgres.PostgresError) return error.code
+  throw error
+}
+
+/** The whole matrix. `fresh` has never had a tenant, `sql` had one before: '' is what such a connection is left with. */
+export async function runMatrix(sessions: { fresh: Session; sql: Session }, seeded: Seeded): Promise<Report> {
+  const reports: Report[] = []
+  for (const [name, sql] of Object.entries(sessions)) {
+    const mine = (Object.keys(contexts) as Context[]).filter((context) => (context === 'none') === (name === 'fresh'))
+    await prepareDigest(sql, seeded.tables)
+    await sql.unsafe('begin')
+    for (const table of seeded.tables) {
+      for (const role of roles) {
+        for (const context of mine) reports.push(await runGroup(sql, seeded, table, role, context))
+      }
+    }
+    await sql.unsafe('rollback')
+  }
+  return sum(reports)
+}
+
+export function sum(reports: readonly Report[]): Report {
+  return {
+    cells: reports.reduce((total, { cells }) => total + cells, 0),
+    comparisons: reports.reduce((total, { comparisons }) => total + comparisons, 0),
+    faults: reports.flatMap(({ faults }) => faults)
+  }
+}

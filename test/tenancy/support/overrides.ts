@@ -1,0 +1,99 @@
+import { randomBytes } from 'node:crypto'
+
+/** What pg_attribute does not tell of a table. Values are SQL. */
+export interface Override {
+  /** The tenant of a row; default: the column tenant_id. null: rows belong to no tenant. */
+  tenant?: string | null
+  /** Rows that other tenants read too (core.isolate_shared), as in the migration. */
+  readable?: string
+  /** Values of columns; `n` counts a tenant's rows from 0. */
+  values?: (n: number) => Record<string, string>
+  /** Tenant column written by expression, where `tenant` is no column. */
+  give?: (tenantId: string) => Record<string, string>
+  /** The table whose rows these are (a partition). */
+  same?: string
+  /** What an update sets; default: the first column that is no key to itself. `t` is the table. */
+  set?: string
+  /** An update that would hand the row to another tenant; default: tenant_id. */
+  handOver?: (tenantId: string) => string
+  /** Columns that agentos_app may update, where not all. */
+  updates?: string[]
+  /** What must be there before it can hold a row. */
+  prepare?: string
+  /** One row per tenant at most, or in all. */
+  single?: boolean
+  /** Statements that agentos_app must not get through besides the usual ones: [name, columns of an insert | SET of an update]. */
+  refused?: { name: string; insert?: Record<string, string>; update?: string }[]
+  /** Rows (by SQL condition) that agentos_app sees and an update passes by. */
+  untouchable?: string
+}
+
+const hex = (bytes: number) => randomBytes(bytes).toString('hex')
+const bytea = (bytes: number) => `'\\x${hex(bytes)}'::bytea`
+let counter = 0
+const number = () => String(1000 + counter++)
+
+/** Only what checks and foreign shapes force; a plain table needs no entry. */
+export const overrides: Readonly<Record<string, Override>> = {
+  'core.tenants': { values: () => ({ slug: `'s-${hex(8)}'`, plan: `'pro'` }), single: true },
+  'core.member': { values: () => ({ role: `'member'` }) },
+  'core.api_key': { values: () => ({ hash: bytea(32), scopes: `'{*}'`, prefix: `'${hex(4)}'` }) },
+  'core.transition': { values: () => ({ n: number(), cause: `'command'` }) },
+  'core.idempotency': { values: () => ({ fingerprint: bytea(32), status: '200' }) },
+  'core.event': {
+    refused: [{ name: 'insert numbered', insert: { seq: '77' } }]
+  },
+  'core.stream': { tenant: null },
+  'core.consumer_kind': { tenant: null, values: () => ({ types: `'{}'` }) },
+  'core.migration': { tenant: null },
+  'core.installation': { tenant: null, single: true },
+  'registry.scope': { readable: 'true', values: () => ({ scope: `'x-${hex(8)}'` }) },
+  'registry.author_key': { readable: 'true', values: () => ({ key_id: `'${hex(32)}'` }) },
+  'registry.skill': { readable: `visibility = 'public'`, values: (n) => ({ visibility: visibility(n) }) },
+  'registry.version': {
+    readable: `visibility = 'public'`,
+    values: (n) => ({ visibility: visibility(n), digest: `'sha256:${hex(32)}'`, size_bytes: '1' })
+  },
+  'registry.log': { readable: 'true', values: () => ({ log_index: number(), leaf_hash: bytea(32) }) },
+  // The tables of pg-boss have no tenant_id; only a job has a tenant, in its data.
+  'pgboss.job_common': {
+    tenant: `(data ->> 'tenantId')::uuid`,
+    give: (tenantId) => ({ data: `'{"tenantId": "${tenantId}"}'` }),
+    values: (n) => ({ state: n === 1 ? `'completed'` : `'created'` }),
+    set: `state = 'cancelled'`,
+    updates: ['state', 'completed_on'],
+    handOver: toTenant,
+    untouchable: `state >= 'completed'`,
+    refused: [
+      { name: 'insert active', insert: { state: `'active'` } },
+      { name: 'update to retry', update: `state = 'retry'` }
+    ]
+  },
+  'pgboss.job': {
+    tenant: `(data ->> 'tenantId')::uuid`,
+    same: 'pgboss.job_common',
+    set: `state = 'cancelled'`,
+    handOver: toTenant
+  },
+  'pgboss.queue': { tenant: null, readable: 'true' },
+  'pgboss.queue_stats': {
+    tenant: null,
+    // We keep no statistics of queues, so it has no partition.
+    prepare: `create table pgboss.queue_stats_all partition of pgboss.queue_stats default;
+      alter table pgboss.queue_stats_all enable row level security; alter table pgboss.queue_stats_all force row level security`
+  },
+  ...Object.fromEntries(
+    ['bam', 'instance', 'job_dependency', 'schedule', 'subscription', 'version', 'warning'].map((name) => [
+      `pgboss.${name}`,
+      { tenant: null }
+    ])
+  )
+}
+
+function visibility(n: number): string {
+  return n % 2 === 0 ? `'public'` : `'private'`
+}
+
+function toTenant(tenantId: string): string {
+  return `data = '{"tenantId": "${tenantId}"}'`
+}
