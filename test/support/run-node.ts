@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { systemClock } from '#core/clock.ts'
 
 /** A program of ours in a process of its own, its two outputs apart. */
 export interface Program {
@@ -18,11 +19,12 @@ export interface Ended {
   signal: NodeJS.Signals | null
 }
 
+const GRACE_MS = 5000
 const root = new URL('../../', import.meta.url)
 
 /**
  * Runs `node <path>` (from the root of the project) as a person would in another shell. It gets nothing of the test's
- * environment but PATH, so that neither tap's loaders nor a developer's DATABASE_URL reach it. Killed at the end of `t`.
+ * environment but PATH, so that neither tap's loaders nor a developer's DATABASE_URL reach it. Ended at the end of `t`.
  */
 export function runNode(
   t: { teardown(done: () => unknown): void },
@@ -49,7 +51,12 @@ export function runNode(
     child.kill(signal)
     return await ended
   }
-  t.teardown(() => end('SIGKILL'))
+  t.teardown(async () => {
+    // In order where it can: a server that is killed leaves a database on its way down in the folder of the test.
+    const late = systemClock.after(GRACE_MS, () => child.kill('SIGKILL'))
+    await end('SIGTERM')
+    late.cancel()
+  })
   return {
     pid: child.pid ?? 0,
     stdout: () => text.out,
