@@ -4,7 +4,7 @@ import { type App, definePlugin } from '#core/plugin.ts'
 import { MAX_FRAME_BYTES } from './frames.ts'
 import { type Gateway, wsPermissions } from './gateway.ts'
 
-export { Gateway, type GatewayOptions, wsPermissions } from './gateway.ts'
+export { Gateway, type GatewayOptions } from './gateway.ts'
 export type { Method, MethodContext } from './methods.ts'
 
 export const UpgradeRequired = defineError(
