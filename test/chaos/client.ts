@@ -50,7 +50,9 @@ const REQUEST_MS = 10_000
  * after a moment, at whichever host is up.
  */
 export class Client {
-  tries = 0
+  /** Answers that were no answers, by reason: what a client of such a run has to live with. */
+  readonly repeated: Record<string, number> = {}
+  requests = 0
   private readonly address: () => string | null
   private readonly random: Random
 
@@ -61,12 +63,14 @@ export class Client {
 
   async ask(tenant: Tenant, method: string, path: string, body?: object, key?: string): Promise<Reply> {
     for (;;) {
-      this.tries += 1
+      this.requests += 1
       const url = this.address()
       const reply = url === null ? null : await once(url, tenant, method, path, body, key)
       const again =
         !reply || reply.status >= 500 || reply.status === 429 || reply.body?.code === 'IDEMPOTENCY_IN_FLIGHT'
       if (!again) return reply
+      const why = reply ? `${reply.status} ${reply.body?.code ?? ''}` : url === null ? 'no host up' : 'no answer'
+      this.repeated[why] = (this.repeated[why] ?? 0) + 1
       await systemClock.sleep(this.random.between(20, 150))
     }
   }

@@ -19,6 +19,8 @@ const ARMED_AGAIN = 60
 
 /** A host that cannot start is not started a thousand times. */
 const SURPRISE_MS = 1000
+/** A host that is not ready by then hangs. */
+const START_MS = 15_000
 
 interface Arm {
   readonly point: CrashPoint
@@ -31,13 +33,15 @@ export interface NemesisReport {
   /** Kills at crash points, by point. */
   hits: Record<string, number>
   starts: number
+  /** Milliseconds that the slowest start took until it was ready. */
+  slowestStartMs: number
   /** A host that ended otherwise: a bug. */
   surprises: string[]
 }
 
 /** Keeps hosts running and kills them: from outside at random moments, and from inside at named crash points. */
 export class Nemesis {
-  readonly report: NemesisReport = { kills: 0, hits: {}, starts: 0, surprises: [] }
+  readonly report: NemesisReport = { kills: 0, hits: {}, starts: 0, slowestStartMs: 0, surprises: [] }
   private readonly hosts: Host[]
   private readonly random: Random
   private due: CrashPoint[]
@@ -63,7 +67,7 @@ export class Nemesis {
     return up.length > 0 ? this.random.pick(up) : null
   }
 
-  /** Kills a random host every 1 to 2 s for `ms`, at the end all at once; the hosts that start then stay. */
+  /** Kills a random host every 1 to 2 s for `ms`. */
   async rage(ms: number): Promise<void> {
     const end = systemClock.monotonic() + ms
     for (;;) {
@@ -73,6 +77,24 @@ export class Nemesis {
       await this.strike(this.random.pick(this.hosts))
     }
     await systemClock.sleep(Math.max(0, end - systemClock.monotonic()))
+  }
+
+  /**
+   * On a slow machine hosts were killed before they came to some points: aims at these until they are hit.
+   * @param drive makes some work for the hosts
+   */
+  async hunt(drive: () => Promise<void>, ms: number): Promise<void> {
+    const end = systemClock.monotonic() + ms
+    for (const point of CRASH_POINTS) {
+      if (point in this.report.hits) continue
+      this.due = this.hosts.map(() => point)
+      await Promise.all(this.hosts.map((host) => this.strike(host)))
+      while (!(point in this.report.hits) && systemClock.monotonic() < end) await drive()
+    }
+  }
+
+  /** Kills all hosts at once; those that start now stay. */
+  async rest(): Promise<void> {
     this.calm = true
     await Promise.all(this.hosts.map((host) => this.strike(host)))
   }
@@ -95,7 +117,13 @@ export class Nemesis {
     while (!host.retired) {
       const arm = this.nextArm()
       this.report.starts += 1
-      const { signal, code, lines } = await host.live(arm)
+      const { signal, code, lines } = await host.live(
+        arm,
+        (ms) => {
+          this.report.slowestStartMs = Math.max(this.report.slowestStartMs, Math.round(ms))
+        },
+        (why) => this.report.surprises.push(`${host.name} was not ready after ${START_MS} ms: ${why}`)
+      )
       if (host.retired) return
       if (host.struck) {
         if (arm && !(arm.point in this.report.hits)) this.due.unshift(arm.point) // it never got there: again, first
@@ -113,8 +141,9 @@ export class Nemesis {
     // Drawn in any case, so that what the seed says next does not depend on what was hit.
     const [again, other, share] = [this.random.next() * 100, this.random.pick(CRASH_POINTS), this.random.next()]
     if (this.calm) return null
-    const point = this.due.shift() ?? (again < ARMED_AGAIN ? other : null)
-    return point && { point, after: 1 + Math.floor(share * LATEST[point]) }
+    const point = this.due.shift()
+    if (point !== undefined) return { point, after: 1 + Math.floor(share * 3) }
+    return again < ARMED_AGAIN ? { point: other, after: 1 + Math.floor(share * LATEST[other]) } : null
   }
 }
 
@@ -132,18 +161,29 @@ class Host {
     this.name = name
   }
 
-  async live(arm: Arm | null): Promise<{ signal: string | null; code: number | null; lines: readonly string[] }> {
+  async live(
+    arm: Arm | null,
+    started: (ms: number) => void,
+    stuck: (why: string) => void
+  ): Promise<{ signal: string | null; code: number | null; lines: readonly string[] }> {
     const crashAt = arm ? `${arm.point}:${arm.after}` : undefined
     const child = this.world.spawn(this.name, { crashAt })
     this.struck = false
     this.process = child
+    const since = systemClock.monotonic()
     child.ready.then(
       (url) => {
+        started(systemClock.monotonic() - since)
         if (this.process === child) this.url = url
       },
       () => {}
     )
+    const hangs = systemClock.after(START_MS, () => {
+      if (this.process === child && this.url === null)
+        void this.world.activity().then((text) => stuck(`${child.lines.join(' | ')} ${text}`))
+    })
     const ended = await child.exited
+    hangs.cancel()
     this.url = null
     return { ...ended, lines: child.lines }
   }

@@ -32,6 +32,7 @@ const clean = await stayAwake(async () => {
     for (const [kind, list] of Object.entries(report.findings)) {
       for (const line of list.slice(0, 20)) console.log(`  ${kind}: ${line}`)
     }
+    console.log(`  repeated requests: ${JSON.stringify(report.repeatedRequests)}`)
     if (report.crashPointsMissed.length > 0) console.log(`  crash points not hit: ${report.crashPointsMissed.join()}`)
     if (values.proof) await writeProof(report)
     return isClean(report)

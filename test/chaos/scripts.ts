@@ -38,15 +38,17 @@ interface PlanOptions {
   readonly overMs: number
   readonly random: Random
   readonly skills: boolean
+  /** Number of the first session. */
+  readonly from?: number
 }
 
 /** Draws the sessions of a run. */
 export function planSessions(options: PlanOptions): Planned[] {
-  const { sessions, tenants, overMs, random, skills } = options
+  const { sessions, tenants, overMs, random, skills, from = 0 } = options
   const withoutHost: readonly Script[] = SCRIPTS.filter((script) => script !== 'flaky' && script !== 'rolls-back')
   return Array.from({ length: sessions }, (_, index) => {
     const script = random.next() < 0.4 ? 'plain' : random.pick(skills ? withoutHost : SCRIPTS)
-    const key = `chaos-${index}`
+    const key = `chaos-${from + index}`
     return {
       key,
       tenant: random.pick(tenants),

@@ -29,6 +29,7 @@ export interface StormReport {
   readonly scripts: Record<string, number>
   readonly acknowledged: number
   readonly requests: number
+  readonly repeatedRequests: Record<string, number>
   readonly transitions: number
   readonly events: number
   readonly calls: number
@@ -40,6 +41,7 @@ export interface StormReport {
 
 /** No session may need longer than this after the last kill. */
 const STUCK_MS = 60_000
+const HUNT_MS = 30_000
 const PLANS = ['enterprise', 'pro', 'free', 'free']
 
 /** One run: sessions, clients and a nemesis on one database, and what the checker says afterwards. */
@@ -66,9 +68,18 @@ export async function storm(t: { teardown(run: () => unknown): unknown }, option
   const clients = Promise.all(planned.map((one) => play(one, client, history)))
   clients.catch(() => {}) // thrown where it is awaited; the nemesis must not leave its hosts behind before
   await nemesis.rage(overMs)
+  const more: Promise<void>[] = []
+  await nemesis.hunt(async () => {
+    for (const one of planSessions({ sessions: 1, tenants, overMs: 0, random, skills, from: planned.length })) {
+      planned.push(one)
+      more.push(play(one, client, history))
+      await systemClock.sleep(500)
+    }
+  }, HUNT_MS)
+  await nemesis.rest()
   const calm = systemClock.monotonic()
   const late = systemClock.sleep(STUCK_MS).then(() => 'late' as const)
-  await Promise.race([clients, late])
+  await Promise.race([Promise.all([clients, ...more]), late])
   await settled(world, calm + STUCK_MS)
   const settledAfterSeconds = (systemClock.monotonic() - calm) / 1000
   const doubts = await askAgain(client, planned, history)
@@ -92,7 +103,8 @@ export async function storm(t: { teardown(run: () => unknown): unknown }, option
     states: count(ledgers, ({ state }) => state),
     scripts: count(planned, ({ script }) => script),
     acknowledged: history.entries.length,
-    requests: client.tries,
+    requests: client.requests,
+    repeatedRequests: client.repeated,
     transitions: ledgers.reduce((sum, { transitions }) => sum + transitions.length, 0),
     events: tables.streams.reduce((sum, stream) => sum + stream.events, 0),
     calls: calls.length,
@@ -135,8 +147,9 @@ export function summary(report: StormReport): string {
   const verdicts = Object.entries(findings).map(([kind, list]) => `${list.length} ${kind}`)
   return [
     `${options.sessions} sessions on ${options.hosts} hosts, seed ${options.seed}:`,
-    `${nemesis.kills} kills at random and ${hits} at crash points (${Object.keys(nemesis.hits).length} of ${CRASH_POINTS.length} points),`,
+    `${nemesis.kills} kills at random and ${hits} at crash points (${Object.keys(nemesis.hits).length} of ${CRASH_POINTS.length} points), slowest start ${nemesis.slowestStartMs} ms,`,
     `${verdicts.join(', ')};`,
+    `${report.requests} requests (${Object.values(report.repeatedRequests).reduce((sum, n) => sum + n, 0)} repeated),`,
     `${report.acknowledged} acknowledged operations, ${report.calls} calls (${report.repeatedCalls} repeated),`,
     `settled after ${report.settledAfterSeconds.toFixed(1)} s`
   ].join(' ')

@@ -23,6 +23,8 @@ export interface World extends TestDb {
   /** The folder that is host `name`'s AGENTOS_HOME. */
   home(name: string): string
   callsFile(name: string): string
+  /** What the database is doing, for a host that hangs. */
+  activity(): Promise<string>
   /** Starts host `name`; the same name again is the same host, restarted. */
   spawn(name: string, options?: { crashAt?: string | undefined }): ServerProcess
 }
@@ -51,6 +53,13 @@ export async function makeWorld(t: { teardown(run: () => unknown): unknown }, ki
     dir,
     home,
     callsFile,
+    async activity() {
+      const rows = await base.sql`
+        select pid, application_name, state, wait_event_type, wait_event, left(query, 200) as query,
+          pg_blocking_pids(pid)::text as blockers
+        from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`
+      return rows.map((row) => JSON.stringify(row)).join(' | ')
+    },
     async makeTenant(plan) {
       const slug = `t-${randomBytes(6).toString('hex')}`
       const { id: tenantId } = await base.db.system((tx) => createTenant(tx, { name: slug, slug, plan }))
