@@ -2,7 +2,7 @@ import type { ActorRow, Json, MachineKind } from '#core/actors/kind.ts'
 import type { Tx } from '#core/db/index.ts'
 import { LEASE_MS, type LeaseKey } from './lease.ts'
 
-/** How many tenants one claim looks at, and how many actors of one tenant it takes in one turn. */
+/** How many tenants one claim looks at (each locked row keeps admissions waiting), and how many actors of one tenant it takes in one turn. */
 const TENANTS_PER_CLAIM = 50
 const ACTORS_PER_TURN = 10
 
@@ -36,7 +36,7 @@ export async function claimQueued(tx: Tx, kind: MachineKind, hostId: string, cap
     with slots as materialized (
       select tenant_id, coalesce(max - running, ${ACTORS_PER_TURN}) as free from core.slot
       where class = ${kind.kind} and queued > 0 and (max is null or running < max)
-      order by turn limit ${TENANTS_PER_CLAIM} for update skip locked
+      order by turn limit ${Math.min(TENANTS_PER_CLAIM, capacity)} for update skip locked
     ), picked as materialized (
       select a.tenant_id, a.id, a.state from slots s cross join lateral (
         select q.tenant_id, q.id, q.state from ${tx(kind.table)} q
