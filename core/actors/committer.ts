@@ -6,7 +6,10 @@ import type { Log } from '#core/log.ts'
 import type { MachineKind } from './kind.ts'
 import { type Commit, commitAll } from './store.ts'
 
-/** Writes a room's own rows in the commit of its actors. Runs after the fence: every entry given is ours. */
+/**
+ * Writes a room's own rows in the commit of its actors: SQL on `tx` and afterCommit hooks, nothing that a rollback would
+ * leave behind. What is committed is ours, every entry of it.
+ */
 export type Write = (tx: Tx, entries: readonly WriteEntry[]) => Promise<void>
 
 export interface WriteEntry {
@@ -82,7 +85,8 @@ export class Committer {
     const giveUp = clock.monotonic() + PARK_MS
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const ours = await this.write(tenantId, batch, attempt > 1)
+        const atOnce = attempt === 1 ? await this.writeAtOnce(tenantId, batch) : null
+        const ours = atOnce ?? (await this.write(tenantId, batch, attempt > 1))
         for (const waiting of batch) waiting.done(ours.has(waiting.commit.ref.id))
         return
       } catch (error) {
@@ -101,20 +105,43 @@ export class Committer {
     for (const waiting of batch) await this.flush(tenantId, [waiting])
   }
 
+  // The usual case in one round trip: everything is sent together, and only a batch that was ours as a whole is
+  // committed. Null: nothing was written, the fence has to be asked first.
+  private async writeAtOnce(tenantId: string, batch: Waiting[]): Promise<Set<string> | null> {
+    const { db, kind, hostId } = this.options
+    try {
+      return await db.tenant(tenantId, async (tx) => {
+        const commits = batch.map((waiting) => waiting.commit)
+        // The fence goes last: it locks the tenant's slot row, for which claims and admissions wait.
+        const [, ours] = await Promise.all([this.writeMore(tx, batch), commitAll(tx, kind, hostId, commits)])
+        if (ours.size < batch.length) throw new NotAllOurs()
+        return ours
+      })
+    } catch (error) {
+      if (isOutage(error)) throw error
+      return null
+    }
+  }
+
+  private async writeMore(tx: Tx, batch: readonly Waiting[]): Promise<void> {
+    const { bus, write } = this.options
+    const events = batch.flatMap((waiting) => [...waiting.events])
+    const rows = batch.filter((waiting) => waiting.rows.length > 0)
+    await Promise.all([
+      events.length > 0 ? bus.emitAll(tx, events) : undefined,
+      rows.length > 0 && write ? write(tx, rows.map(toWriteEntry)) : undefined
+    ])
+  }
+
   private async write(tenantId: string, batch: Waiting[], repeated: boolean): Promise<Set<string>> {
-    const { db, bus, kind, hostId, write } = this.options
+    const { db, kind, hostId } = this.options
     return await db.tenant(tenantId, async (tx) => {
       const commits = batch.map((waiting) => waiting.commit)
       const ours = await commitAll(tx, kind, hostId, commits)
       // A connection lost during COMMIT leaves it open whether the first try was written: then the row is one version on.
       const written = repeated && ours.size < batch.length ? await this.alreadyWritten(tx, commits, ours) : []
       const fenced = batch.filter((waiting) => ours.has(waiting.commit.ref.id))
-      const events = fenced.flatMap((waiting) => [...waiting.events])
-      const rows = fenced.filter((waiting) => waiting.rows.length > 0)
-      await Promise.all([
-        events.length > 0 ? bus.emitAll(tx, events) : undefined,
-        rows.length > 0 && write ? write(tx, rows.map(toWriteEntry)) : undefined
-      ])
+      await this.writeMore(tx, fenced)
       return new Set([...ours, ...written])
     })
   }
@@ -130,6 +157,8 @@ export class Committer {
     return rows.map((row) => row.id)
   }
 }
+
+class NotAllOurs extends Error {}
 
 export interface CommitterOptions {
   readonly kind: MachineKind
