@@ -11,7 +11,7 @@ import type { Write } from './committer.ts'
 import type { ActorRef, ActorRow, Effect, MachineKind } from './kind.ts'
 import { Runner } from './runner.ts'
 import { type AnyEvent, Stepper } from './stepper.ts'
-import { arrowRows, insertActors, insertArrows, lockActor, type Message, writeIdle } from './store.ts'
+import { arrowRows, insertActors, lockActor, type Message, writeIdle } from './store.ts'
 
 export const ActorNotFound = defineError(
   'ACTORS_NOT_FOUND',
@@ -96,7 +96,7 @@ export class ActorHost {
 
   /** Adds a kind; before `start`. */
   register<M extends AnyStateMachine>(kind: MachineKind<M>, wiring: KindWiring<M>): void {
-    const { hostId, db, bus, clock, log, capacity = 64, lanes = 6 } = this.options
+    const { hostId, db, bus, clock, log, capacity = 64, lanes = 3 } = this.options
     const runner = new Runner({
       kind,
       effects: wiring.effects as unknown as Readonly<Record<string, Effect<object, AnyEvent>>>,
@@ -148,7 +148,6 @@ export class ActorHost {
       return { actor, stepper, queued: stepper.queued, wake: wanted !== null, taken: stepper.take() }
     })
     const waiting = made.filter((one) => one.queued).length
-    if (waiting > 0) await enqueue(tx, kindName, waiting, () => limitsOf(wiring, tx))
     const rows = made.map(({ actor, stepper, queued, wake, taken }) => ({
       ...actor.columns,
       tenant_id: tenantId,
@@ -161,14 +160,15 @@ export class ActorHost {
       lease_until: wake ? '-infinity' : null
     }))
     const arrows = made.flatMap(({ actor, taken }) => arrowRows(actor.id, 0, taken.arrows.length, taken.arrows))
-    await Promise.all([
-      insertActors(tx, kind, rows),
-      insertArrows(tx, arrows),
+    // Sent together, one round trip. The slot row last: claims and commits of the tenant wait for whoever holds it.
+    const [, counted] = await Promise.all([
       this.options.bus.emitAll(
         tx,
         made.flatMap(({ actor, taken }) => [...(actor.announce ?? []), ...taken.events])
-      )
+      ),
+      insertActors(tx, kind, rows, arrows, waiting)
     ])
+    if (!counted) await enqueue(tx, kindName, waiting, () => limitsOf(wiring, tx))
     const writes = made.flatMap(({ actor, stepper: { state, context }, taken: { arrows, rows } }) =>
       rows.length > 0 ? [{ ref: { tenantId, id: actor.id }, state, context, moves: arrows.length, rows }] : []
     )

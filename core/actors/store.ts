@@ -164,16 +164,40 @@ export async function writeIdle(
   await insertArrows(tx, arrowRows(row.id, row.epoch, moves, next.arrows))
 }
 
-/** Inserts new actors in one statement; a row's keys are column names, all rows have the same ones. */
-export async function insertActors(tx: Tx, kind: MachineKind, rows: readonly Record<string, unknown>[]): Promise<void> {
+/**
+ * Inserts new actors with their history and counts `waiting` of them into the tenant's slot row, in one statement.
+ * A row's keys are column names, all rows have the same ones.
+ * @returns false when they were not counted: there is no slot row yet, or no room in the queue
+ */
+export async function insertActors(
+  tx: Tx,
+  kind: MachineKind,
+  rows: readonly Record<string, unknown>[],
+  arrows: readonly ArrowRow[],
+  waiting: number
+): Promise<boolean> {
   const names = Object.keys(rows[0] ?? {})
-  if (names.length === 0) return
-  // One by one: postgres.js would read an array after `insert into` as rows of values.
-  const columns = () => names.flatMap((name, index) => (index === 0 ? [tx`${tx(name)}`] : [tx`, ${tx(name)}`]))
-  await tx`
-    insert into ${tx(kind.table)} (${columns()})
-    select ${columns()} from jsonb_populate_recordset(null::${tx(kind.table)}, ${tx.json(rows as never)})`
+  if (names.length === 0) return true
+  // Text, not fragments: seventeen columns twice would be seventy query objects per admission.
+  const columns = names.map(quoted).join(', ')
+  const [row] = await tx<{ counted: boolean }[]>`
+    with made as (
+      insert into ${tx(kind.table)} (${tx.unsafe(columns)})
+      select ${tx.unsafe(columns)} from jsonb_populate_recordset(null::${tx(kind.table)}, ${tx.json(rows as never)})
+    ), moved as (
+      insert into core.transition (actor_id, n, from_state, to_state, cause, by, epoch)
+      select t.id, t.n, t."from", t."to", t.cause, t.by, t.epoch
+      from jsonb_to_recordset(${tx.json(arrows as never)})
+        as t(id uuid, n int, "from" text, "to" text, cause text, by text, epoch int)
+    ), counted as (
+      update core.slot set queued = queued + ${waiting}::int
+      where class = ${kind.kind} and ${waiting}::int > 0 and queued + ${waiting}::int <= queue_max
+      returning 1
+    ) select exists (select from counted) as counted`
+  return waiting === 0 || row?.counted === true
 }
+
+const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`
 
 interface ArrowRow extends Arrow {
   readonly id: string
@@ -182,7 +206,7 @@ interface ArrowRow extends Arrow {
 }
 
 /** Adds history rows. */
-export async function insertArrows(tx: Tx, arrows: readonly ArrowRow[]): Promise<void> {
+async function insertArrows(tx: Tx, arrows: readonly ArrowRow[]): Promise<void> {
   if (arrows.length === 0) return
   await tx`
     insert into core.transition (actor_id, n, from_state, to_state, cause, by, epoch)

@@ -17,7 +17,7 @@ export interface SlotLimits {
 /**
  * Counts `n` more waiting actors of the tenant of `tx`; makes the slot row at the tenant's first use.
  * @param limits read only when the row has to be made
- * @throws QUEUE_FULL with limit and used; nothing is counted then
+ * @throws QUEUE_FULL with limit and used; the transaction cannot commit any more then, whatever its caller does
  */
 export async function enqueue(tx: Tx, kind: string, n: number, limits: () => Promise<SlotLimits>): Promise<void> {
   if (await counted(tx, kind, n)) return
@@ -27,6 +27,8 @@ export async function enqueue(tx: Tx, kind: string, n: number, limits: () => Pro
   if (await counted(tx, kind, n)) return
   const [slot] = await tx<{ queued: number; queueMax: number }[]>`
     select queued, queue_max as "queueMax" from core.slot where class = ${kind}`
+  // Actors are inserted in the same round trip as they are counted: those rows must not outlive the refusal.
+  await tx`do $$ begin raise exception 'the queue is full'; end $$`.catch(() => {})
   throw new QueueFull(kind, slot?.queueMax ?? queueMax, slot?.queued ?? 0)
 }
 
