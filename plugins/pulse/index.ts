@@ -39,7 +39,7 @@ export default definePlugin({
   migrations: new URL('./sql/', import.meta.url),
   register(app, { plans, queueMax }) {
     const { db, bus, actors, objects, ports, jobs, clock, log } = app
-    const sessions = new Sessions({ db, bus, actors, objects, ports, jobs, plans, queueMax })
+    const sessions = new Sessions({ db, bus, actors, clock, objects, ports, jobs, plans, queueMax })
     actors.register(sessionKind, {
       effects: sessionEffects({ ports, objects, clock, log }),
       write: (tx, entries) => sessions.write(tx, entries),

@@ -1,15 +1,17 @@
 import type { ActorHost, NewActor, Sent, WriteEntry } from '#core/actors/index.ts'
 import type { Bus } from '#core/bus/index.ts'
+import type { Clock } from '#core/clock.ts'
 import { crashPoint } from '#core/crash-point.ts'
 import type { Db, TenantContext, Tx } from '#core/db/index.ts'
 import { newId } from '#core/ids.ts'
+import { must } from '#core/must.ts'
 import type { ObjectStore } from '#core/objects/index.ts'
 import type { Ports } from '#core/ports/ports.ts'
 import type { Jobs } from '#core/queue/jobs.ts'
 import type { PlanTable } from '#core/tenants/plans.ts'
 import { SESSION_ERRORS, SessionConflict, SessionNotFound } from './errors.ts'
 import { type SessionRow, sessionCreated, sessionKind } from './kind.ts'
-import { INITIAL, type SessionContext } from './machine.ts'
+import { INITIAL, type SessionContext, type SessionPlan } from './machine.ts'
 import { makePlan } from './plan.ts'
 import { PRIORITIES, type SessionConfig, type SessionState, type SessionView } from './schema.ts'
 import { findHistory, findPlanName, findSession, insertCheckpoints, setResults } from './store.ts'
@@ -19,6 +21,7 @@ export interface SessionsDeps {
   readonly db: Db
   readonly bus: Bus
   readonly actors: ActorHost
+  readonly clock: Clock
   readonly objects: ObjectStore
   readonly ports: Ports
   readonly jobs: Jobs
@@ -28,6 +31,16 @@ export interface SessionsDeps {
 }
 
 export type Command = 'QUEUE' | 'PAUSE' | 'RESUME' | 'CANCEL'
+
+/** How long a tenant's plan is taken from memory, and of how many tenants. */
+const PLAN_MS = 5000
+const PLANS_KEPT = 10_000
+
+/** A session that will exist when its transaction commits. */
+export interface Admitted {
+  readonly id: string
+  readonly state: SessionState
+}
 
 /** A command answers at once when the session takes it; one that is in the middle of a step is waited for this long. */
 const ANSWER_MS = 1000
@@ -46,6 +59,7 @@ export interface ExpireJob {
 /** What clients and other rooms do with sessions; HTTP and WebSocket call the same functions. */
 export class Sessions {
   private readonly deps: SessionsDeps
+  private readonly planNames = new Map<string, { name: string; until: number }>()
 
   constructor(deps: SessionsDeps) {
     this.deps = deps
@@ -55,38 +69,40 @@ export class Sessions {
    * Admits a session in the caller's tenant transaction: when it commits the session exists and is queued, or nothing.
    * @throws PULSE_* and SKILLS_* (422), QUEUE_FULL (429)
    */
-  async create(
-    tx: Tx,
-    tenantId: string,
-    config: SessionConfig,
-    by: string
-  ): Promise<{ id: string; state: SessionState }> {
-    const planName = await findPlanName(tx)
+  async create(tx: Tx, tenantId: string, config: SessionConfig, by: string): Promise<Admitted> {
+    const [admitted] = await this.createAll(tx, tenantId, [config], by)
+    return must(admitted, 'the admitted session')
+  }
+
+  /**
+   * Admits many sessions at once, all or none, with as many statements as one takes.
+   * @throws as `create`
+   */
+  async createAll(tx: Tx, tenantId: string, configs: readonly SessionConfig[], by: string): Promise<Admitted[]> {
+    const planName = await this.planName(tx, tenantId)
     const minutes = this.deps.plans.plans[planName]?.sessionMinutes ?? null
-    const plan = await makePlan(tx, this.deps.ports.get('tools'), config, minutes)
-    const id = newId()
-    const actor: NewActor = {
-      id,
-      context: { ...INITIAL, plan } satisfies SessionContext,
-      columns: {
-        name: config.name ?? null,
-        agent: config.agent ?? null,
-        config,
-        pinned: { skills: plan.skills, durationMs: plan.durationMs },
-        deadline: config.deadline ?? null
-      },
-      events: config.start === 'manual' ? [] : [{ type: 'QUEUE' }],
-      announce: [sessionCreated(id, config)],
-      by,
-      band: PRIORITIES.indexOf(config.priority)
-    }
-    await this.deps.actors.create(tx, 'session', tenantId, [actor])
-    if (config.deadline !== undefined) {
-      const job: ExpireJob = { tenantId, sessionId: id, reason: 'deadline' }
-      await this.deps.jobs.send(tx, EXPIRE_JOB, job, { startAfter: new Date(config.deadline) })
+    const tools = this.deps.ports.get('tools')
+    const actors: NewActor[] = []
+    for (const config of configs) actors.push(newSession(await makePlan(tx, tools, config, minutes), config, by))
+    await this.deps.actors.create(tx, 'session', tenantId, actors)
+    for (const [index, { deadline }] of configs.entries()) {
+      if (deadline === undefined) continue
+      const job: ExpireJob = { tenantId, sessionId: must(actors[index], 'its actor').id, reason: 'deadline' }
+      await this.deps.jobs.send(tx, EXPIRE_JOB, job, { startAfter: new Date(deadline) })
     }
     this.deps.db.afterCommit(tx, () => crashPoint('admitted'))
-    return { id, state: config.start === 'manual' ? 'CREATED' : 'QUEUED' }
+    return actors.map(({ id, events }) => ({ id, state: events.length === 0 ? 'CREATED' : 'QUEUED' }))
+  }
+
+  // Every admission needs it and it changes once in a blue moon: a new plan counts within PLAN_MS.
+  private async planName(tx: Tx, tenantId: string): Promise<string> {
+    const now = this.deps.clock.monotonic()
+    const known = this.planNames.get(tenantId)
+    if (known && known.until > now) return known.name
+    const name = await findPlanName(tx)
+    if (this.planNames.size >= PLANS_KEPT) this.planNames.clear()
+    this.planNames.set(tenantId, { name, until: now + PLAN_MS })
+    return name
   }
 
   /**
@@ -175,5 +191,24 @@ export class Sessions {
 
   private endIsolates(tenantId: string, id: string): void {
     if (this.deps.ports.has('tools')) this.deps.ports.get('tools').endSession(tenantId, id)
+  }
+}
+
+function newSession(plan: SessionPlan, config: SessionConfig, by: string): NewActor {
+  const id = newId()
+  return {
+    id,
+    context: { ...INITIAL, plan } satisfies SessionContext,
+    columns: {
+      name: config.name ?? null,
+      agent: config.agent ?? null,
+      config,
+      pinned: { skills: plan.skills, durationMs: plan.durationMs },
+      deadline: config.deadline ?? null
+    },
+    events: config.start === 'manual' ? [] : [{ type: 'QUEUE' }],
+    announce: [sessionCreated(id, config)],
+    by,
+    band: PRIORITIES.indexOf(config.priority)
   }
 }

@@ -15,7 +15,7 @@ export function secondHost(
   const db = overrides.db ?? app.db
   const hostId = newId()
   const actors = new ActorHost({ hostId, db, bus, clock, log, capacity: 8 })
-  const sessions = new Sessions({ db, bus, actors, objects, ports, jobs, plans: planTable, queueMax: {} })
+  const sessions = new Sessions({ db, bus, actors, clock, objects, ports, jobs, plans: planTable, queueMax: {} })
   actors.register(sessionKind, {
     effects: sessionEffects({ ports, objects, clock, log }),
     write: (tx, entries) => sessions.write(tx, entries),
