@@ -71,7 +71,7 @@ export class Client {
       if (!again) return reply
       const why = reply ? `${reply.status} ${reply.body?.code ?? ''}` : url === null ? 'no host up' : 'no answer'
       this.repeated[why] = (this.repeated[why] ?? 0) + 1
-      await systemClock.sleep(this.random.between(20, 150))
+      await systemClock.sleep(this.random.between(50, 300))
     }
   }
 }

@@ -99,6 +99,11 @@ export class Nemesis {
     await Promise.all(this.hosts.map((host) => this.strike(host)))
   }
 
+  /** The last that the running hosts wrote. */
+  lines(): string[] {
+    return this.hosts.map(({ name, url, process }) => `${name} ${url}: ${process?.lines.slice(-30).join('\n') ?? ''}`)
+  }
+
   /** Ends every host; nothing is started again. */
   async stop(): Promise<void> {
     this.calm = true

@@ -29,6 +29,7 @@ const clean = await stayAwake(async () => {
   try {
     const report = await storm({ teardown: (run) => undo.unshift(run) }, options)
     console.log(summary(report))
+    for (const line of report.diagnosis) console.log(line)
     for (const [kind, list] of Object.entries(report.findings)) {
       for (const line of list.slice(0, 20)) console.log(`  ${kind}: ${line}`)
     }

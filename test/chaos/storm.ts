@@ -33,6 +33,8 @@ export interface StormReport {
   readonly transitions: number
   readonly events: number
   readonly calls: number
+  /** What hosts and database were doing when the patience was over; empty after a good run. */
+  readonly diagnosis: string[]
   /** Calls beyond the first one of a key and attempt: the world saw them, the ledger did not. */
   readonly repeatedCalls: number
   /** Seconds from the last kill until the last session was final. */
@@ -82,7 +84,9 @@ export async function storm(t: { teardown(run: () => unknown): unknown }, option
   await Promise.race([Promise.all([clients, ...more]), late])
   await settled(world, calm + STUCK_MS)
   const settledAfterSeconds = (systemClock.monotonic() - calm) / 1000
-  const doubts = await askAgain(client, planned, history)
+  // Whoever has to find out why needs to know what was going on.
+  const diagnosis = settledAfterSeconds < STUCK_MS / 1000 ? [] : [...nemesis.lines(), await world.activity()]
+  const doubts = diagnosis.length > 0 ? [] : await askAgain(client, planned, history)
   const [ledgers, tables] = await Promise.all([readLedgers(world.sql), readTables(world.sql)])
   await nemesis.stop()
 
@@ -108,6 +112,7 @@ export async function storm(t: { teardown(run: () => unknown): unknown }, option
     transitions: ledgers.reduce((sum, { transitions }) => sum + transitions.length, 0),
     events: tables.streams.reduce((sum, stream) => sum + stream.events, 0),
     calls: calls.length,
+    diagnosis,
     repeatedCalls: calls.length - Object.keys(attempts).length,
     settledAfterSeconds
   }
