@@ -1,0 +1,89 @@
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import skillsRegistry from '#skills-registry/index.ts'
+import { createKey, type SigningKey } from '#skills-registry/signing/keys.ts'
+import { signedSkill } from '#skills-registry/test/support/packages.ts'
+import { uploadForm } from '#skills-registry/test/support/registry-app.ts'
+import type { TestTenant } from '#test/support/app.ts'
+import { type PulseApp, pulseApp } from '#test/support/pulse-app.ts'
+
+/** What a tenant has: one of everything that a route can name, each with the tenant's canary where text can be. */
+export interface Citizen extends TestTenant {
+  name: string
+  canary: string
+  scope: string
+  sessionId: string
+  keyId: string
+  installId: string
+}
+
+export interface World extends PulseApp {
+  citizen(name: string): Promise<Citizen>
+  /** A session that waits to be run. */
+  session(who: Citizen): Promise<string>
+  key(who: Citizen): Promise<string>
+  install(who: Citizen): Promise<string>
+  publish(who: TestTenant, name: string): Promise<void>
+}
+
+/** The whole server: every room as it is, on a database of its own. */
+export async function world(t: Test): Promise<World> {
+  const keyFile = join(t.testdir(), 'registry.key')
+  const app = await pulseApp(t, null, { rooms: [{ room: skillsRegistry, options: { keyFile } }] })
+  const post = async (who: TestTenant, url: string, payload: object, wanted: readonly number[]) => {
+    const answer = await app.app.inject({ method: 'POST', url, payload, headers: who.headers })
+    if (!wanted.includes(answer.statusCode)) throw new Error(`${url}: ${answer.statusCode} ${answer.body}`)
+    return answer.json()
+  }
+  const authors = new Map<string, SigningKey>()
+  const publish: World['publish'] = async (who, name) => {
+    const scope = name.split('/')[0] ?? ''
+    const signed = signedSkill({ name }, { author: authors.get(scope) ?? createKey().key })
+    authors.set(scope, signed.author) // a scope belongs to the key of its first publication
+    const form = uploadForm([
+      ['package', signed.archive],
+      ['bundle', signed.authorBundle]
+    ])
+    const headers = { ...who.headers, ...form.headers }
+    const request = { method: 'POST', url: '/v1/registry/skills', payload: form.payload, headers } as const
+    const { statusCode, body } = await app.app.inject(request)
+    if (statusCode !== 201) throw new Error(`${name}: ${statusCode} ${body}`)
+  }
+  const made: World = Object.assign(app, {
+    publish,
+    session: async (who: Citizen) => (await post(who, '/v1/sessions', manual(who), [201])).id,
+    key: async (who: Citizen) =>
+      (await post(who, '/v1/keys', { name: `${who.canary} key`, scopes: ['sessions:read'] }, [201])).id,
+    async install(who: Citizen) {
+      await app.sql`delete from registry.install where tenant_id = ${who.tenantId}`
+      return (await post(who, '/v1/skills', { ref: `@${who.scope}/tool@^1` }, [200, 201])).id
+    },
+    async citizen(name: string) {
+      const canary = `canary-${name}-${Buffer.from(name).toString('hex')}`
+      const tenant = await app.makeTenant({ name: canary })
+      const scope = `scope-${name}`
+      const who: Citizen = { ...tenant, name, canary, scope, sessionId: '', keyId: '', installId: '' }
+      for (const skill of ['tool', 'secret']) await publish(tenant, `@${scope}/${skill}`)
+      for (const table of ['skill', 'version']) {
+        await app.sql`update registry.${app.sql(table)} set visibility = 'private' where name = ${`@${scope}/secret`}`
+      }
+      who.installId = await made.install(who)
+      who.sessionId = await made.session(who)
+      who.keyId = await made.key(who)
+      return who
+    }
+  })
+  return made
+}
+
+/** A session config that starts by command only. */
+export function manual(who: Citizen): object {
+  return {
+    name: `${who.canary} session`,
+    start: 'manual',
+    skills: [`@${who.scope}/tool@^1`],
+    input: { text: `${who.canary} input` },
+    steps: [{ id: 'one', kind: 'tool', tool: 'tool.echo', input: { $ref: 'input.text' } }],
+    output: { $ref: 'steps.one.output' }
+  }
+}
