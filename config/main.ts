@@ -10,7 +10,7 @@ import { ensureOwner, type OwnerKey } from './first-run/owner.ts'
 import { type Server, startServer } from './server.ts'
 
 // stdout is for people and for who waits for "agentos ready on"; the log, JSON lines, goes to stderr.
-const say = (line: string) => process.stdout.write(`${line}\n`)
+const say = (line: string): void => void process.stdout.write(`${line}\n`)
 
 try {
   await main(loadEnv())
@@ -55,6 +55,7 @@ async function welcome(env: Env, server: Server, owner: Exclude<OwnerKey, { stat
     await runDemo({ url: server.url, key: owner.key }, env.home, say)
     await writeFile(marker, '', { mode: 0o600 })
   } catch (error) {
+    if (server.kernel.health.draining) return say('  stopped in the middle: the next start goes on with the example')
     say(`  the example did not finish (${errorMessage(error)}); the server serves, the next start tries it again`)
   }
   const key = `$(cat ${/^[\w@%+=:,./-]+$/.test(file) ? file : `'${file.replaceAll("'", `'\\''`)}'`})`

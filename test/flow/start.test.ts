@@ -226,19 +226,29 @@ t.test('a first start, and the ones after it', async (t) => {
   })
 })
 
-t.test('a default port that is taken is passed over, and that is said', async (t) => {
-  const squatter = createServer()
-  await new Promise<void>((resolve) => {
-    squatter.once('error', () => resolve()) // somebody else's: just as good
-    squatter.listen(3000, '127.0.0.1', resolve)
-  })
-  t.teardown(() => squatter.close())
-  const home = join(t.testdir(), 'home')
-  const server = start(t, home, { PORT: '' })
-  const { port } = new URL(await ready(server))
-  t.ok(Number(port) > 3000)
-  await server.says(new RegExp(`port 3000 is taken, so it is ${port}`))
-})
+t.test(
+  'a first start that was stopped is gone on with; a default port that is taken is passed over, and said',
+  async (t) => {
+    const squatter = createServer()
+    await new Promise<void>((resolve) => {
+      squatter.once('error', () => resolve()) // somebody else's: just as good
+      squatter.listen(3000, '127.0.0.1', resolve)
+    })
+    t.teardown(() => squatter.close())
+    const home = join(t.testdir(), 'home')
+    const first = start(t, home)
+    await first.says(/^ +session +\S/m)
+    t.match(await first.end('SIGINT'), { code: 0 })
+    const second = start(t, home, { PORT: '' })
+    const { port } = new URL(await ready(second))
+    t.ok(Number(port) > 3000)
+    await second.says(/Type next/)
+    t.match(second.stdout(), new RegExp(`port 3000 is taken, so it is ${port}\n`))
+    t.match(second.stdout(), /100 % +session\.completed[\s\S]+result +1461 rows/)
+    const { body } = await get(`http://127.0.0.1:${port}`, '/v1/sessions', await keyOf(home))
+    t.equal(body.data.length, 1, 'the same session, not another one')
+  }
+)
 
 t.test('everything that is wrong with the environment is said at once', async (t) => {
   const server = start(t, join(t.testdir(), 'home'), {
