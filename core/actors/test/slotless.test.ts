@@ -194,8 +194,9 @@ t.test('whoever takes over a cut off activation goes on, and the former one writ
   const A = await bells.tenant()
   const id = await bells.make(dying, A, [{ type: 'WIND' }])
   await started
-  // What its death looks like to the others: a lease that is not renewed any more.
-  await sql`update slotless.bell set lease_until = now() - interval '1 s' where id = ${id}`
+  // What its death looks like to the others: it claims nothing, and its lease is not renewed any more.
+  await dying.stopClaiming()
+  await sql`update slotless.bell set lease_owner = ${newId()}, lease_until = now() - interval '1 s' where id = ${id}`
   const heir = makeHost()
   await heir.start()
   await until(async () => (await bells.row(id)).context.rings === 1, 'the ring by the heir')

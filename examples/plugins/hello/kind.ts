@@ -21,11 +21,13 @@ export const greetingKind = defineMachine<typeof greetingMachine>({
     name: String(columns.name),
     language: String(columns.language)
   }),
-  announce({ ref, event, context }) {
-    const { name } = context as Restored
-    if (event.type === 'WRITTEN') return [pending(HelloWritten, ref.id, { helloId: ref.id, name, text: event.text })]
-    if (event.type === 'REPLY') return [pending(HelloGreeted, ref.id, { helloId: ref.id, name, reply: event.text })]
-    return []
+  announce({ ref, event, to, context }) {
+    const { name, reply } = context as Restored
+    const helloId = ref.id
+    return [
+      ...(event.type === 'WRITTEN' ? [pending(HelloWritten, helloId, { helloId, name, text: event.text })] : []),
+      ...(to === 'GREETED' && reply !== null ? [pending(HelloGreeted, helloId, { helloId, name, reply })] : [])
+    ]
   }
 })
 

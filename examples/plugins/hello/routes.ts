@@ -4,7 +4,7 @@ import { NEW_GREETING } from './machine.ts'
 import { GreetingState, GreetingView, type HelloOptions, NewGreeting, Reply } from './schema.ts'
 import { findGreeting, type GreetingRow } from './store.ts'
 
-/** A reply that meets a greeting still being written is taken right after; the caller waits this long for it. */
+/** A host that is writing takes the reply when it is done; the caller waits this long for it, and gets 202 then. */
 const ANSWER_MS = 1000
 
 export function helloRoutes(app: App, options: HelloOptions): void {

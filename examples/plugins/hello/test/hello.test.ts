@@ -103,8 +103,9 @@ t.test('a greeting whose host was killed in the middle is written by the next on
   const early = await post(A, `/v1/hello/${id}/reply`, { text: 'Hi' })
   t.equal(early.statusCode, 202, 'a reply in the middle of it waits in the inbox')
 
-  // A killed host renews nothing: its lease runs out. The next one has the same database and nothing else.
-  await sql`update hello.greeting set lease_until = now() - interval '1 s' where id = ${id}`
+  // A killed host claims and renews nothing: its lease runs out. The next one has the same database, and nothing else.
+  await kernel.actors.stopClaiming()
+  await sql`update hello.greeting set lease_owner = ${newId()}, lease_until = now() - interval '1 s' where id = ${id}`
   const { db, bus, clock, log } = kernel
   const heir = new ActorHost({ hostId: newId(), db, bus, clock, log })
   const options = HelloOptions.parse({ greetings: { en: 'Hello from the heir, {name}' } })
@@ -117,10 +118,26 @@ t.test('a greeting whose host was killed in the middle is written by the next on
   const arrows = await sql`select to_state, epoch from core.transition where actor_id = ${id} order by n`
   t.strictSame(
     arrows.map((row) => [row.to_state, row.epoch]),
-    [
-      ['WAITING', 2],
-      ['GREETED', 2]
-    ]
+    [['GREETED', 2]]
+  )
+})
+
+t.test('a reply to a greeting that is being written counts, a second one does not', async (t) => {
+  const { post, get, reaches, makeTenant, kernel } = await world(t, { thinkMs: 100 })
+  const A = await makeTenant()
+  const { id } = (await post(A, '/v1/hello', { name: 'Ada' })).json()
+  const [first, second] = await Promise.all([
+    post(A, `/v1/hello/${id}/reply`, { text: 'Hi' }),
+    post(A, `/v1/hello/${id}/reply`, { text: 'Hi' })
+  ])
+  t.strictSame([first.statusCode, second.statusCode].sort(), [200, 409])
+  await reaches(A, id, 'GREETED')
+  t.match((await get(A, id)).json(), { text: /^Hello, Ada!/, reply: 'Hi' })
+  const history = () => kernel.bus.history(A.tenantId, { after: 0n, limit: 10 })
+  await until(async () => (await history()).length === 2, 'two events')
+  t.strictSame(
+    (await history()).map(({ type }) => type),
+    ['hello.written', 'hello.greeted']
   )
 })
 
