@@ -165,15 +165,15 @@ export const SessionView = z.object({
 export type SessionView = z.output<typeof SessionView>
 
 /** One row of `GET /v1/sessions`. */
-export const SessionListItem = z.object({
-  id: z.uuid(),
-  name: z.string().nullable(),
-  agent: z.string().nullable(),
-  state: SessionState,
-  pct: z.int(),
-  createdAt: z.iso.datetime(),
-  startedAt: time,
-  endedAt: time,
-  error: failure.nullable()
+export const SessionListItem = SessionView.pick({
+  id: true,
+  name: true,
+  agent: true,
+  state: true,
+  pct: true,
+  createdAt: true,
+  startedAt: true,
+  endedAt: true,
+  error: true
 })
 export type SessionListItem = z.output<typeof SessionListItem>
