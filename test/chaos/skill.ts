@@ -25,7 +25,7 @@ const manifest = {
 const files: Record<string, string> = {
   'skill.json': JSON.stringify(manifest, null, 2),
   'SKILL.md': '---\nname: count\ndescription: Counts one further.\n---\n\n# Count\n\nCall `count` with `{"n": 1}`.\n',
-  'dist/index.js': 'export const tools = { count: ({ n }) => ({ n: n + 1 }) }\n'
+  'dist/index.js': 'export const count = ({ n }) => ({ n: n + 1 })\n'
 }
 
 /** Publishes the counting skill as a stranger would, installs it for every tenant, and gives all hosts one registry key. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { systemClock } from '#core/clock.ts'
 import { CRASH_POINTS } from '#core/crash-point.ts'
-import { check, type Findings } from './check.ts'
+import { check, type Evidence, type Findings } from './check.ts'
 import { Client, History } from './client.ts'
 import { readLedgers, readTables } from './ledger.ts'
 import { Nemesis, type NemesisReport } from './nemesis.ts'
@@ -23,6 +23,8 @@ export interface StormOptions {
 export interface StormReport {
   readonly options: StormOptions
   readonly findings: Findings
+  /** What the checker was given. */
+  readonly evidence: Evidence
   readonly nemesis: NemesisReport
   readonly crashPointsMissed: string[]
   readonly states: Record<string, number>
@@ -91,7 +93,8 @@ export async function storm(t: { teardown(run: () => unknown): unknown }, option
   await nemesis.stop()
 
   const calls = readCalls(hosts.map((name) => world.callsFile(name)))
-  const findings = check({ planned, acknowledged: history.entries, ledgers, tables, calls })
+  const evidence = { planned, acknowledged: history.entries, ledgers, tables, calls }
+  const findings = check(evidence)
   findings.wrong.push(...doubts, ...nemesis.report.surprises)
   const count = <T>(list: readonly T[], of: (one: T) => string) => {
     const counted: Record<string, number> = {}
@@ -113,6 +116,7 @@ export async function storm(t: { teardown(run: () => unknown): unknown }, option
     events: tables.streams.reduce((sum, stream) => sum + stream.events, 0),
     calls: calls.length,
     diagnosis,
+    evidence,
     repeatedCalls: calls.length - Object.keys(attempts).length,
     settledAfterSeconds
   }
