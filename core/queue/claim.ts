@@ -27,6 +27,7 @@ interface ClaimRow {
 /**
  * Claims queued actors of a kind with slots, tenants in turn, the higher band first. One statement as agentos_system:
  * slot and actor rows are locked `skip locked`, so claims of several hosts neither wait for nor overrun each other.
+ * The expression over queued_at is that of the index (core.actor_table), so no other index is taken.
  * A slot row's values are read again after its lock (read committed), so `max` is exact across hosts.
  */
 export async function claimQueued(tx: Tx, kind: MachineKind, hostId: string, capacity: number): Promise<Claimed[]> {
@@ -40,7 +41,7 @@ export async function claimQueued(tx: Tx, kind: MachineKind, hostId: string, cap
     ), picked as materialized (
       select a.tenant_id, a.id, a.state from slots s cross join lateral (
         select q.tenant_id, q.id, q.state from ${tx(kind.table)} q
-        where q.tenant_id = s.tenant_id and q.queued_at is not null
+        where case when q.queued_at is not null then q.tenant_id end = s.tenant_id and q.queued_at is not null
         order by q.band desc, q.queued_at limit least(s.free, ${ACTORS_PER_TURN})
         for update skip locked
       ) a limit ${capacity}

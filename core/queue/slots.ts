@@ -70,7 +70,7 @@ export async function recount(tx: Tx, kind: MachineKind, limit: number): Promise
         (select count(*)::int from ${tx(kind.table)} a
           where a.tenant_id = t.tenant_id and a.slotted and a.ended_at is null) as running,
         (select count(*)::int from ${tx(kind.table)} a
-          where a.tenant_id = t.tenant_id and a.queued_at is not null) as queued
+          where case when a.queued_at is not null then a.tenant_id end = t.tenant_id and a.queued_at is not null) as queued
       from unnest(${locked.map((row) => row.tenantId)}::uuid[]) as t(tenant_id)
     ) c
     where s.class = ${kind.kind} and s.tenant_id = c.tenant_id and (s.running <> c.running or s.queued <> c.queued)

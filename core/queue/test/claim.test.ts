@@ -128,6 +128,8 @@ t.test('the claims read no table from end to end', async (t) => {
       [],
       claim.name
     )
+    const sorts = plan.filter((node) => node['Node Type'] === 'Sort')
+    t.equal(sorts.length, 0, 'the index gives the order: nothing is read to be sorted')
   }
 })
 
