@@ -32,14 +32,19 @@ t.test('every table answers every role in every context and to every statement a
   t.ok(cells > 10_000, `${cells} cells`)
   t.ok(comparisons > 500, 'statements that succeeded were compared')
   t.equal(await digest(), before, 'every byte of every row is as it was')
-  count(t, 'matrix', {
-    tables: catalogue.length,
-    roles: 2,
-    contexts: Object.keys(contexts).length,
-    cells,
-    'byte comparisons': comparisons,
-    faults: faults.length
-  })
+  count(
+    t,
+    'matrix',
+    {
+      tables: catalogue.length,
+      roles: 2,
+      contexts: Object.keys(contexts).length,
+      cells,
+      'byte comparisons': comparisons,
+      faults: faults.length
+    },
+    declared()
+  )
 })
 
 t.test('the logins are the roles of the matrix, with nothing besides', async (t) => {
@@ -66,3 +71,17 @@ t.teardown(() => {
   sql.release()
   fresh.release()
 })
+
+// Who may do what, as the policies of the migrations declare it: what a reviewer reads.
+function declared(): string[] {
+  const verbs = (set: ReadonlySet<string>) => [...set].sort().join(', ') || '-'
+  return [
+    '| table | agentos_app (its own tenant) | agentos_system |',
+    '| --- | --- | --- |',
+    ...catalogue.map((table) => {
+      const shared = overrides[table.name]?.readable
+      const app = verbs(table.declared.agentos_app) + (shared === undefined ? '' : `; reads every row where ${shared}`)
+      return `| ${table.name} | ${app} | ${verbs(table.declared.agentos_system)} |`
+    })
+  ]
+}
