@@ -68,6 +68,14 @@ function unstorableText(text: string): string | null {
   return text.isWellFormed() ? null : 'contains a lone surrogate, which cannot be stored'
 }
 
+/**
+ * Text of strangers (an error's message) made fit for any column and event: at most `max` characters, well formed, without
+ * U+0000. A cut may fall into a surrogate pair, so it comes first.
+ */
+export function storableText(text: string, max: number): string {
+  return text.slice(0, max).toWellFormed().replaceAll('\u0000', '\ufffd')
+}
+
 /** One segment of a JSON pointer (RFC 6901), without the slash. */
 export function escapePointer(key: PropertyKey): string {
   return String(key).replaceAll('~', '~0').replaceAll('/', '~1')

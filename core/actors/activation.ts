@@ -4,7 +4,7 @@ import type { Claimed } from '#core/queue/claim.ts'
 import type { LeaseKey } from '#core/queue/lease.ts'
 import type { Entry } from './committer.ts'
 import type { ActorRef, Effect, EffectCall, Json, MachineKind, Outcome, Want } from './kind.ts'
-import { type AnyEvent, Stepper } from './stepper.ts'
+import { type AnyEvent, MachineStuck, Stepper } from './stepper.ts'
 import type { Answer, Message } from './store.ts'
 
 export interface ActivationDeps {
@@ -15,6 +15,9 @@ export interface ActivationDeps {
   commit(entry: Entry): Promise<boolean>
   loadJournal(ref: ActorRef): Promise<Map<string, Json>>
 }
+
+/** Activations of one actor that may break off in a row; about one lease lies between two. */
+const MAX_BREAKS = 5
 
 type EffectWant = Extract<Want<AnyEvent>, { effect: string }>
 
@@ -39,6 +42,7 @@ export class Activation {
   private readonly seen = new Set<string>()
   private answers: Answer[] = []
   private running: AbortController | null = null
+  private waiting = false
   private draining = false
   private gone = false
 
@@ -57,7 +61,9 @@ export class Activation {
     if (this.seen.has(message.id)) return
     this.seen.add(message.id)
     this.inbox.push(message)
-    if (this.deps.kind.interrupts.includes(message.event.type)) this.running?.abort()
+    // A wait has nothing to lose; an effect is cut off only for an event that the machine then takes.
+    const interrupts = this.deps.kind.interrupts.includes(message.event.type) && this.stepper.can(message.event)
+    if (interrupts || this.waiting) this.running?.abort()
   }
 
   /** Ends at the next commit; with `now` the running effect is cut off (it will be repeated under its key). */
@@ -78,6 +84,7 @@ export class Activation {
   }
 
   async run(): Promise<Ended> {
+    this.endBroken()
     for (;;) {
       const want = this.stepper.settle('scheduler', () => this.takeCommands())
       if (want === null) return (await this.commit(true)) ? 'released' : 'lost'
@@ -92,8 +99,18 @@ export class Activation {
       }
       crashPoint('effect-done')
       if (outcome.record !== undefined) this.remember(want.key, outcome.record)
-      this.stepper.apply(outcome.event, want.pure ? 'gate' : 'step', 'scheduler')
+      if (!this.stepper.apply(outcome.event, want.pure ? 'gate' : 'step', 'scheduler')) {
+        // Recorded or not, it would come again at once and for ever.
+        throw new MachineStuck(this.deps.kind.kind, this.stepper.state, outcome.event.type)
+      }
     }
+  }
+
+  // What broke off this often would break off again: the kind says how it ends, and the history says why.
+  private endBroken(): void {
+    if (this.row.breaks < MAX_BREAKS) return
+    const event = this.deps.kind.broken?.(this.stepper.state, this.stepper.context) as AnyEvent | null | undefined
+    if (event) this.stepper.apply(event, 'recovery', 'scheduler')
   }
 
   private takeCommands(): void {
@@ -136,7 +153,11 @@ export class Activation {
 
   private async wait(until: number, signal: AbortSignal): Promise<void> {
     const ms = until - this.deps.clock.now()
-    if (ms > 0) await this.deps.clock.sleep(ms, signal)
+    if (ms <= 0) return
+    this.waiting = true
+    await this.deps.clock.sleep(ms, signal).finally(() => {
+      this.waiting = false
+    })
   }
 
   private async history(): Promise<Map<string, Json>> {

@@ -28,6 +28,7 @@ export interface Entry {
 
 interface Waiting extends Entry {
   readonly done: (ours: boolean) => void
+  readonly fail: (error: unknown) => void
 }
 
 /** One transaction carries at most this many commits of a tenant. */
@@ -51,13 +52,16 @@ export class Committer {
     this.options = options
   }
 
-  /** @returns false when another epoch owns the actor now: nothing was written, the activation must end */
+  /**
+   * @returns false when another epoch owns the actor now: nothing was written, the activation must end
+   * @throws what the database refuses for good
+   */
   commit(entry: Entry): Promise<boolean> {
-    return new Promise((resolve) => {
+    return new Promise((done, fail) => {
       const { tenantId } = entry.commit.ref
       const queue = this.waiting.get(tenantId)
-      if (queue) queue.push({ ...entry, done: resolve })
-      else this.waiting.set(tenantId, [{ ...entry, done: resolve }])
+      if (queue) queue.push({ ...entry, done, fail })
+      else this.waiting.set(tenantId, [{ ...entry, done, fail }])
       this.pump()
     })
   }
@@ -92,8 +96,9 @@ export class Committer {
       } catch (error) {
         if (batch.length > 1 && !isOutage(error)) return await this.flushEach(tenantId, batch) // one of them is at fault
         if (!isOutage(error) || clock.monotonic() > giveUp) {
-          log.error({ err: error, kind: kind.kind, actors: batch.length }, 'outcome not committed; the lease decides')
-          for (const waiting of batch) waiting.done(false)
+          log.error({ err: error, kind: kind.kind, actors: batch.length }, 'outcome not committed')
+          // Outage: the lease decides who goes on. Refused by the database: it would be refused again, so it is an error.
+          for (const waiting of batch) isOutage(error) ? waiting.done(false) : waiting.fail(error)
           return
         }
         await clock.sleep(RETRY_MS)

@@ -11,7 +11,7 @@ import type { Write } from './committer.ts'
 import type { ActorRef, ActorRow, Effect, MachineKind } from './kind.ts'
 import { Runner } from './runner.ts'
 import { type AnyEvent, Stepper } from './stepper.ts'
-import { arrowRows, insertActors, lockActor, type Message, writeIdle } from './store.ts'
+import { arrowRows, insertActors, insertMessage, lockActor, type Message, writeIdle } from './store.ts'
 
 export const ActorNotFound = defineError(
   'ACTORS_NOT_FOUND',
@@ -26,6 +26,15 @@ export const CommandRefused = defineError(
     details: { state }
   })
 )
+
+export const InboxFull = defineError('ACTORS_INBOX_FULL', 429, (kind: string, id: string, limit: number) => ({
+  message: `${limit} commands wait for ${kind} ${id} already; it takes them between its steps`,
+  details: { limit },
+  retryAfterMs: 1000
+}))
+
+/** Different commands that may wait for one actor. */
+const INBOX_MAX = 20
 
 /** What a room registers beside its (pure) kind: what does the I/O. */
 export interface KindWiring<M extends AnyStateMachine = AnyStateMachine> {
@@ -179,22 +188,22 @@ export class ActorHost {
   /**
    * Sends a command in the caller's tenant transaction. An actor that nobody runs takes it at once, in this
    * transaction; one that runs gets it into its inbox and takes it between two effects.
-   * @throws ACTORS_NOT_FOUND
+   * @throws ACTORS_NOT_FOUND, ACTORS_INBOX_FULL
    */
   async send(tx: Tx, kindName: string, id: string, event: AnyEvent, by: string): Promise<Sent> {
     const { kind, runner } = this.registered(kindName)
-    const messageId = newId()
+    const wanted = newId()
     const row = await lockActor(tx, kind, id)
     if (!row) throw new ActorNotFound(kindName, id)
     if (row.leased) {
-      await tx`
-        insert into core.inbox (actor_id, id, kind, event, by)
-        values (${id}, ${messageId}, ${kindName}, ${tx.json(event as never)}, ${by})`
+      const message = { id: wanted, actorId: id, event: event as Message['event'], by }
+      const messageId = await insertMessage(tx, kindName, message, INBOX_MAX)
+      if (messageId === null) throw new InboxFull(kindName, id, INBOX_MAX)
       this.options.db.afterCommit(tx, () => runner.poke(id))
       return { outcome: 'pending', state: row.state, messageId }
     }
     const { applied, state } = await this.applyIdle(tx, kind, row, event, by)
-    return { outcome: applied ? 'applied' : 'refused', state, messageId }
+    return { outcome: applied ? 'applied' : 'refused', state, messageId: wanted }
   }
 
   /** Waits, outside a transaction, until a pending command was taken; `pending` again when `ms` are over. */

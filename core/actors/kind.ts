@@ -68,6 +68,11 @@ export interface MachineKind<M extends AnyStateMachine = AnyStateMachine> {
   readonly grants?: Readonly<Record<string, { readonly to: string; readonly event: string }>>
   /** Events that do not wait for the running effect: its signal is aborted. */
   readonly interrupts: readonly string[]
+  /**
+   * What ends an actor whose activation breaks off again and again without a commit (a bug, an outcome that cannot be
+   * written): else it would be taken up for ever. Null where nothing can.
+   */
+  broken?(state: string, context: ContextFrom<M>): EventFromLogic<M> | null
   /** True where this state and context wait in the queue for a slot. */
   queued?(state: string, context: ContextFrom<M>): boolean
   /** The part of the context that is stored in the row's `context`; the rest comes back by `restore`. */
@@ -91,6 +96,8 @@ export interface ActorRow {
   readonly version: number
   readonly moves: number
   readonly slotted: boolean
+  /** Activations in a row that broke off without a commit. */
+  readonly breaks: number
   readonly columns: Readonly<Record<string, unknown>>
 }
 

@@ -4,14 +4,14 @@ import { crashPoint } from '#core/crash-point.ts'
 import type { Db } from '#core/db/index.ts'
 import { AppError } from '#core/errors.ts'
 import type { Log } from '#core/log.ts'
-import { type Claimed, claimExpired, claimQueued, expireOwn, handBack, renew } from '#core/queue/claim.ts'
+import { type Claimed, claimExpired, claimQueued, countBreak, expireOwn, handBack, renew } from '#core/queue/claim.ts'
 import { LEASE_MS, POLL_MS, RENEW_MS, SCAN_MS } from '#core/queue/lease.ts'
 import { recount } from '#core/queue/slots.ts'
 import { Activation } from './activation.ts'
 import { Committer, type Write } from './committer.ts'
 import type { Effect, MachineKind } from './kind.ts'
 import { type AnyEvent, Stepper } from './stepper.ts'
-import { loadJournal, type Message, openMessages, openMessagesOf } from './store.ts'
+import { loadJournal, type Message, openMessagesOf, orphanMessages } from './store.ts'
 
 export interface RunnerOptions {
   readonly kind: MachineKind
@@ -32,7 +32,7 @@ export interface RunnerOptions {
 
 const RECOUNT_MS = 60_000
 const RECOUNT_SLOTS = 500
-const MESSAGES_PER_LOOK = 500
+const ORPHANS_PER_LOOK = 100
 
 /**
  * Runs the actors of one kind on this host: claims queued ones when hinted (else every POLL_MS), takes over expired
@@ -198,6 +198,7 @@ export class Runner {
         log.error({ err: error, kind: kind.kind, actor: row.id, tenantId: row.tenantId }, 'activation broke off')
         // Held up only by a busy or absent database, it need not wait for that.
         if (error instanceof AppError && error.status === 503) return this.handBack(activation).catch(() => {})
+        return db.system((tx) => countBreak(tx, kind, this.options.hostId, activation.lease)).catch(() => {})
       })
       .finally(() => this.deactivate(row.id, activation))
   }
@@ -244,12 +245,14 @@ export class Runner {
     if (this.looking) return
     this.looking = true
     try {
-      const messages = await this.options.db.system((tx) => openMessages(tx, this.options.kind.kind, MESSAGES_PER_LOOK))
-      for (const message of messages) {
-        const activation = this.active.get(message.actorId)
-        if (activation) activation.deliver(message)
-        else await this.settleIdle(message)
-      }
+      const { db, kind } = this.options
+      const held = [...this.active.values()].map((activation) => activation.ref)
+      const { mine, orphans } = await db.system(async (tx) => ({
+        mine: held.length > 0 ? await openMessagesOf(tx, kind.kind, held) : [],
+        orphans: await orphanMessages(tx, kind, ORPHANS_PER_LOOK)
+      }))
+      for (const message of mine) this.active.get(message.actorId)?.deliver(message)
+      for (const message of orphans) await this.settleIdle(message)
     } catch (error) {
       this.options.log.warn({ err: error, kind: this.options.kind.kind }, 'inbox not read')
     } finally {

@@ -41,6 +41,11 @@ export class Stepper {
     this.context = context
   }
 
+  /** Whether the machine takes the event here. */
+  can(event: AnyEvent): boolean {
+    return this.kind.machine.resolveState({ value: this.state, context: this.context }).can(event)
+  }
+
   /** @returns false when the machine has no arrow for the event here; nothing changed then */
   apply(event: AnyEvent, cause: Cause, by: string): boolean {
     const snapshot = this.kind.machine.resolveState({ value: this.state, context: this.context })
@@ -56,7 +61,7 @@ export class Stepper {
       context: next.context as object
     }
     for (const announced of this.kind.announce(applied)) {
-      checkEvent(announced) // refused here, the session fails clearly; refused in the commit, it would hang
+      checkEvent(announced) // one bad event breaks this activation off, not the commit of its whole batch
       this.events.push(announced)
     }
     this.rows.push(...(this.kind.rows?.(applied) ?? []))

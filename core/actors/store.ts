@@ -70,7 +70,7 @@ export async function commitAll(
       select * from jsonb_to_recordset(${tx.json(states as never)}) as i(id uuid, epoch int, version int, state text,
         context jsonb, moves int, release boolean, queued boolean, ended boolean, frees boolean)
     ), fenced as (
-      update ${tx(kind.table)} a set state = i.state, context = i.context, moves = i.moves, version = a.version + 1,
+      update ${tx(kind.table)} a set state = i.state, context = i.context, moves = i.moves, version = a.version + 1, breaks = 0,
         queued_at = case when i.queued then coalesce(a.queued_at, clock_timestamp()) end,
         slotted = a.slotted and not i.frees,
         lease_owner = case when i.release then null else a.lease_owner end,
@@ -116,20 +116,44 @@ export async function loadJournal(tx: Tx, actorId: string): Promise<Map<string, 
   return new Map(rows.map((row) => [row.key, row.record]))
 }
 
-/** Commands of a kind that nobody has taken yet, oldest first, of all tenants (agentos_system). */
-export async function openMessages(tx: Tx, kind: string, limit: number): Promise<Message[]> {
+/** Open commands for actors that nobody runs: they came as their activation ended (or the actor is gone). */
+export async function orphanMessages(tx: Tx, kind: MachineKind, limit: number): Promise<Message[]> {
   return await tx<Message[]>`
-    select id, tenant_id as "tenantId", actor_id as "actorId", event, by from core.inbox
-    where kind = ${kind} and outcome is null order by at limit ${limit}`
+    select m.id, m.tenant_id as "tenantId", m.actor_id as "actorId", m.event, m.by
+    from core.inbox m left join ${tx(kind.table)} a on a.tenant_id = m.tenant_id and a.id = m.actor_id
+    where m.kind = ${kind.kind} and m.outcome is null and a.lease_until is null order by m.at limit ${limit}`
 }
 
-/** The same of these actors only: a host that takes them over gives them their commands before it acts. */
+/** Open commands of these actors, oldest first: a host gives the ones it runs their commands before it acts. */
 export async function openMessagesOf(tx: Tx, kind: string, refs: readonly ActorRef[]): Promise<Message[]> {
   return await tx<Message[]>`
     select m.id, m.tenant_id as "tenantId", m.actor_id as "actorId", m.event, m.by
     from jsonb_to_recordset(${tx.json(refs.map(({ tenantId, id }) => ({ tenantId, id })))}) as r("tenantId" uuid, id uuid)
     join core.inbox m on m.tenant_id = r."tenantId" and m.actor_id = r.id
     where m.kind = ${kind} and m.outcome is null order by m.at`
+}
+
+/**
+ * Puts a command into the inbox of an actor that a host runs. The same command that still waits there is not added again.
+ * @returns its id; null when the inbox is full
+ */
+export async function insertMessage(
+  tx: Tx,
+  kind: string,
+  message: Omit<Message, 'tenantId'>,
+  limit: number
+): Promise<string | null> {
+  const event = tx.json(message.event)
+  const waiting = await tx<{ id: string; same: boolean }[]>`
+    select id, event = ${event}::jsonb as same from core.inbox
+    where tenant_id = (select core.tenant()) and actor_id = ${message.actorId} and outcome is null limit ${limit}`
+  const same = waiting.find((row) => row.same)
+  if (same) return same.id
+  if (waiting.length >= limit) return null
+  await tx`
+    insert into core.inbox (actor_id, id, kind, event, by)
+    values (${message.actorId}, ${message.id}, ${kind}, ${event}, ${message.by})`
+  return message.id
 }
 
 /** An actor's row, locked for the rest of the transaction. `leased`: a host runs it, or it is about to be run. */
@@ -139,7 +163,7 @@ export async function lockActor(
   id: string
 ): Promise<(ActorRow & { leased: boolean; waiting: boolean }) | null> {
   const [row] = await tx<(ActorRow & { leased: boolean; waiting: boolean })[]>`
-    select tenant_id as "tenantId", id, state, context, epoch, version, moves, slotted,
+    select tenant_id as "tenantId", id, state, context, epoch, version, moves, slotted, breaks,
       lease_until is not null as leased, queued_at is not null as waiting,
       ${columnsOf(tx, kind)} as columns
     from ${tx(kind.table)} where tenant_id = (select core.tenant()) and id = ${id} for update`

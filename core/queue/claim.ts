@@ -4,6 +4,8 @@ import { LEASE_MS, type LeaseKey } from './lease.ts'
 
 /** How many tenants one claim looks at (each locked row keeps admissions waiting), and how many actors of one tenant it takes in one turn. */
 const TENANTS_PER_CLAIM = 50
+/** A host with little room looks past tenants whose queued actors are locked just now. */
+const TENANTS_AT_LEAST = 8
 const ACTORS_PER_TURN = 10
 
 /** An actor as it was claimed: `from` is its state before the slot moved it (equal to `state` on a take-over). */
@@ -21,6 +23,7 @@ interface ClaimRow {
   version: number
   moves: number
   slotted: boolean
+  breaks: number
   columns: Record<string, unknown>
 }
 
@@ -37,7 +40,7 @@ export async function claimQueued(tx: Tx, kind: MachineKind, hostId: string, cap
     with slots as materialized (
       select tenant_id, coalesce(max - running, ${ACTORS_PER_TURN}) as free from core.slot
       where class = ${kind.kind} and queued > 0 and (max is null or running < max)
-      order by turn limit ${Math.min(TENANTS_PER_CLAIM, capacity)} for update skip locked
+      order by turn limit ${Math.min(TENANTS_PER_CLAIM, Math.max(capacity, TENANTS_AT_LEAST))} for update skip locked
     ), picked as materialized (
       select a.tenant_id, a.id, a.state from slots s cross join lateral (
         select q.tenant_id, q.id, q.state from ${tx(kind.table)} q
@@ -59,7 +62,7 @@ export async function claimQueued(tx: Tx, kind: MachineKind, hostId: string, cap
       insert into core.transition (tenant_id, actor_id, n, from_state, to_state, cause, by, epoch)
       select tenant_id, id, moves, from_state, state, 'command', 'scheduler', epoch from leased
     )
-    select tenant_id as "tenantId", id, from_state as "from", state, context, epoch, version, moves, slotted,
+    select tenant_id as "tenantId", id, from_state as "from", state, context, epoch, version, moves, slotted, breaks,
       ${columnsOf(tx, kind)} as columns
     from leased`
   return rows
@@ -80,9 +83,16 @@ export async function claimExpired(tx: Tx, kind: MachineKind, hostId: string, ca
       ) p where u.tenant_id = p.tenant_id and u.id = p.id
       returning u.*
     )
-    select tenant_id as "tenantId", id, state as "from", state, context, epoch, version, moves, slotted,
+    select tenant_id as "tenantId", id, state as "from", state, context, epoch, version, moves, slotted, breaks,
       ${columnsOf(tx, kind)} as columns
     from leased`
+}
+
+/** Notes that an activation broke off; the next commit of the actor clears the count. */
+export async function countBreak(tx: Tx, kind: MachineKind, hostId: string, lease: LeaseKey): Promise<void> {
+  await tx`
+    update ${tx(kind.table)} set breaks = breaks + 1
+    where tenant_id = ${lease.tenantId} and id = ${lease.id} and epoch = ${lease.epoch} and lease_owner = ${hostId}`
 }
 
 /** Lets a starting host's own former leases run out now: it goes on with them at once instead of after LEASE_MS. */

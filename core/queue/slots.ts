@@ -61,7 +61,9 @@ export async function recount(tx: Tx, kind: MachineKind, limit: number): Promise
   // The lock and the count are two statements: the second must see what the lock waited for.
   const locked = await tx<{ tenantId: string }[]>`
     select tenant_id as "tenantId" from core.slot
-    where class = ${kind.kind} and (running > 0 or queued > 0) order by random() limit ${limit} for update skip locked`
+    where class = ${kind.kind} and (running > 0 or queued > 0
+      or tenant_id in (select tenant_id from ${tx(kind.table)} where queued_at is not null))
+    order by random() limit ${limit} for update skip locked`
   if (locked.length === 0) return []
   return await tx<Repaired[]>`
     update core.slot s set running = c.running, queued = c.queued

@@ -2,16 +2,16 @@ import type { Effect, EffectCall, Json, Outcome } from '#core/actors/index.ts'
 import type { Clock } from '#core/clock.ts'
 import { AppError } from '#core/errors.ts'
 import { newId } from '#core/ids.ts'
-import { findUnstorable } from '#core/json.ts'
+import { findUnstorable, storableText } from '#core/json.ts'
 import type { ObjectStore } from '#core/objects/index.ts'
 import type { Ports } from '#core/ports/ports.ts'
 import { ToolError } from '#core/ports/tools.ts'
 import { SESSION_ERRORS } from './errors.ts'
 import { judge } from './gates.ts'
 import { nextGate, nextUndo, type SessionContext, type SessionEvent, type SessionFailure } from './machine.ts'
-import { failureRecord, keep, loadOutputs, type StepRecord } from './outputs.ts'
+import { failureRecord, keep, loadOutputs, MAX_OUTPUTS_BYTES, type StepRecord } from './outputs.ts'
 import { findTool } from './plan.ts'
-import { findRefs, RefUnresolved, resolveRefs } from './refs.ts'
+import { findRefs, RefsTooLarge, RefUnresolved, resolveRefs } from './refs.ts'
 import { MAX_VALUE_BYTES } from './schema.ts'
 
 export interface EffectDeps {
@@ -26,7 +26,8 @@ type SessionEffect = Effect<SessionContext, SessionEvent>
 
 /** Longest wait between two attempts, whatever the backoff grew to. */
 const MAX_BACKOFF_MS = 60 * 60_000
-const MAX_MESSAGE = 16 * 1024
+/** Longest message of a failure, in characters. Each may be six bytes of JSON, and the event holds 16 KiB. */
+const MAX_MESSAGE = 2000
 
 /** The only file of the room that does I/O for the machine. */
 export function sessionEffects(deps: EffectDeps): Record<string, SessionEffect> {
@@ -79,11 +80,16 @@ async function runStep(deps: EffectDeps, call: Call): Promise<Outcome<SessionEve
     const bad = findUnstorable(result.output)
     if (bad) throw new StepError(SESSION_ERRORS.OUTPUT_UNSTORABLE, `output ${bad.pointer || '/'} ${bad.detail}`)
     const kept = await keep(deps.objects, ref.tenantId, result.output)
+    if (context.outputBytes + kept.bytes > MAX_OUTPUTS_BYTES) {
+      const message = `the outputs of this session are longer than ${MAX_OUTPUTS_BYTES} bytes together`
+      throw new StepError(SESSION_ERRORS.OUTPUTS_TOO_LARGE, message)
+    }
     const record: StepRecord = {
       ...base,
       status: 'done',
       output: kept.value,
       outputRef: kept.ref,
+      outputBytes: kept.bytes,
       error: null,
       endedAt: new Date(clock.now()).toISOString(),
       activeMs: Math.round(clock.monotonic() - started),
@@ -109,6 +115,7 @@ async function runStep(deps: EffectDeps, call: Call): Promise<Outcome<SessionEve
       status: 'failed',
       output: null,
       outputRef: null,
+      outputBytes: 0,
       error: failureRecord(failure.error),
       endedAt: new Date(clock.now()).toISOString(),
       ...used,
@@ -120,7 +127,8 @@ async function runStep(deps: EffectDeps, call: Call): Promise<Outcome<SessionEve
 
 function stepEvent(record: StepRecord): SessionEvent {
   const used = { activeMs: record.activeMs, cpuMs: record.cpuMs, at: Date.parse(record.endedAt) }
-  if (record.status === 'done') return { type: 'STEP_DONE', used, checkpointId: record.checkpointId }
+  if (record.status === 'done')
+    return { type: 'STEP_DONE', used, checkpointId: record.checkpointId, outputBytes: record.outputBytes }
   return { type: 'STEP_FAILED', used, error: record.error ?? { code: SESSION_ERRORS.INTERNAL, message: 'no reason' } }
 }
 
@@ -161,10 +169,13 @@ function describe(
   context: SessionContext,
   used: { activeMs: number; at: number }
 ): { error: SessionFailure; retryable: boolean } {
-  const message = (error instanceof Error ? error.message : String(error)).slice(0, MAX_MESSAGE)
+  const message = storableText(error instanceof Error ? error.message : String(error), MAX_MESSAGE)
   if (error instanceof StepError) return { error: { code: error.code, message, step }, retryable: false }
   if (error instanceof RefUnresolved) {
     return { error: { code: SESSION_ERRORS.REF_UNRESOLVED, message, step }, retryable: false }
+  }
+  if (error instanceof RefsTooLarge) {
+    return { error: { code: SESSION_ERRORS.INPUT_TOO_LARGE, message, step }, retryable: false }
   }
   if (error instanceof ToolError) {
     // The step's own timeout may be tried again; the session's time is over for good.
@@ -216,8 +227,9 @@ async function runGate(deps: EffectDeps, call: Call): Promise<Outcome<SessionEve
   try {
     output = gate.after === 'end' ? resultOf(context, outputs) : outputs.get(gate.after)
   } catch (error) {
-    if (!(error instanceof RefUnresolved)) throw error
-    return { event: { type: 'GATE_FAILED', gate: gate.name, verdict: 'error', reason: error.message.slice(0, 1000) } }
+    if (!(error instanceof RefUnresolved || error instanceof RefsTooLarge)) throw error
+    const reason = storableText(error.message, 1000)
+    return { event: { type: 'GATE_FAILED', gate: gate.name, verdict: 'error', reason } }
   }
   const verdict = judge(gate.check, { input, steps, output })
   if (verdict.verdict === 'passed') return { event: { type: 'GATE_PASSED', gate: gate.name } }
@@ -236,17 +248,14 @@ async function finish(deps: EffectDeps, call: Call): Promise<Outcome<SessionEven
   const wanted = context.plan.config.output ?? { $ref: `steps.${last}.output` }
   try {
     const result = resultOf(context, await outputsFor(deps, call, wanted))
-    const bytes = Buffer.byteLength(JSON.stringify(result) ?? 'null')
-    if (bytes > MAX_VALUE_BYTES) {
-      const message = `the result has ${bytes} bytes, ${MAX_VALUE_BYTES} are allowed; refer to less in "output"`
-      return { event: { type: 'FINISH_FAILED', error: { code: SESSION_ERRORS.RESULT_TOO_LARGE, message } } }
-    }
     const kept = await keep(deps.objects, ref.tenantId, result)
+    if (kept.bytes > MAX_VALUE_BYTES) throw new RefsTooLarge(MAX_VALUE_BYTES)
     return { event: { type: 'FINISHED', result: kept.ref === null ? kept.value : null, resultRef: kept.ref } }
   } catch (error) {
-    if (!(error instanceof RefUnresolved)) throw error
-    const failure = { code: SESSION_ERRORS.REF_UNRESOLVED, message: error.message }
-    return { event: { type: 'FINISH_FAILED', error: failure } }
+    const code = error instanceof RefUnresolved ? SESSION_ERRORS.REF_UNRESOLVED : SESSION_ERRORS.RESULT_TOO_LARGE
+    if (!(error instanceof RefUnresolved || error instanceof RefsTooLarge)) throw error
+    const message = storableText(`output: ${error.message}`, MAX_MESSAGE)
+    return { event: { type: 'FINISH_FAILED', error: { code, message } } }
   }
 }
 
@@ -289,7 +298,7 @@ async function undoStep(deps: EffectDeps, call: Call): Promise<Outcome<SessionEv
   } catch (error) {
     if (call.signal.aborted) throw error
     const { error: failure } = describe(deps, error, id, context, { activeMs: 0, at: deps.clock.now() })
-    const message = `step ${id} could not be undone: ${failure.code} ${failure.message}`
+    const message = storableText(`step ${id} could not be undone: ${failure.code} ${failure.message}`, MAX_MESSAGE)
     const event: SessionEvent = {
       type: 'UNDO_FAILED',
       step: id,

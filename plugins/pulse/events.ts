@@ -46,5 +46,10 @@ export const SessionCancelled = defineEvent('session.cancelled', { subject, data
 /** Steps whose effect was taken back, and those whose effect stays in the world. */
 export const SessionRolledBack = defineEvent('session.rolled_back', {
   subject,
-  data: z.object({ sessionId, undone: z.array(z.string()), notUndone: z.array(z.string()) })
+  data: z.object({
+    sessionId,
+    undone: z.array(z.string()),
+    notUndone: z.array(z.string()),
+    truncated: z.literal(true).optional()
+  })
 })

@@ -1,5 +1,5 @@
 import { type ASTNode, Environment } from '@marcbachmann/cel-js'
-import { countNodes } from '#core/json.ts'
+import { countNodes, storableText } from '#core/json.ts'
 import { compileSchema, SchemaRefused } from '#core/json-schema.ts'
 import type { SessionConfig } from './schema.ts'
 
@@ -44,12 +44,12 @@ export function judge(check: GateCheck, scope: GateScope): Verdict {
     if (check.kind === 'schema') {
       const [first] = readSchema(check.schema)(scope.output)
       if (!first) return { verdict: 'passed' }
-      return { verdict: 'failed', reason: `${first.pointer || '/'} ${first.detail}`.slice(0, REASON_LENGTH) }
+      return { verdict: 'failed', reason: storableText(`${first.pointer || '/'} ${first.detail}`, REASON_LENGTH) }
     }
     return judgeExpression(check.expression, scope)
   } catch (error) {
     const reason = error instanceof Error ? (error.message.split('\n')[0] ?? error.name) : String(error)
-    return { verdict: 'error', reason: reason.slice(0, REASON_LENGTH) }
+    return { verdict: 'error', reason: storableText(reason, REASON_LENGTH) }
   }
 }
 
@@ -61,8 +61,8 @@ function judgeExpression(expression: string, scope: GateScope): Verdict {
   }
   const value: unknown = evaluate({ ...scope })
   if (value === true) return { verdict: 'passed' }
-  if (value === false) return { verdict: 'failed', reason: `${expression} is false`.slice(0, REASON_LENGTH) }
-  return { verdict: 'error', reason: `${expression} gives no boolean`.slice(0, REASON_LENGTH) }
+  if (value === false) return { verdict: 'failed', reason: storableText(`${expression} is false`, REASON_LENGTH) }
+  return { verdict: 'error', reason: storableText(`${expression} gives no boolean`, REASON_LENGTH) }
 }
 
 function readSchema(schema: Record<string, unknown>) {

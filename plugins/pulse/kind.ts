@@ -1,6 +1,8 @@
 import type { ActorRow, Applied, Wants } from '#core/actors/index.ts'
 import { defineMachine } from '#core/actors/index.ts'
 import { type PendingEvent, pending } from '#core/events.ts'
+import { storableText } from '#core/json.ts'
+import { SESSION_ERRORS } from './errors.ts'
 import {
   SessionCancelled,
   SessionCheckpoint,
@@ -72,12 +74,21 @@ export const sessionKind = defineMachine({
   finals: ['COMPLETE', 'FAILED', 'ROLLED_BACK'],
   grants: { QUEUED: { to: 'RUNNING', event: 'START' }, PAUSED: { to: 'RUNNING', event: 'GRANT' } },
   interrupts: ['CANCEL', 'EXPIRE'],
+  broken,
   queued: (state, context) => state === 'QUEUED' || (state === 'PAUSED' && context.resume),
   persist,
   restore,
   announce,
   rows
 })
+
+// A session that cannot go on ends as one that says so; a rollback that cannot, as one that names what it did not undo.
+function broken(state: string, context: SessionContext): SessionEvent | null {
+  const code = SESSION_ERRORS.INTERNAL
+  const message = 'the session could not go on: its outcome could not be recorded, again and again'
+  if (state === 'ROLLBACK') return { type: 'UNDO_FAILED', step: nextUndo(context) ?? '', error: { code, message } }
+  return { type: 'EXPIRE', code, message }
+}
 
 /** The part that is written with every commit: everything but the plan, which never changes. */
 function persist(context: SessionContext): SessionProgressContext {
@@ -104,7 +115,7 @@ function announce(applied: SessionApplied): PendingEvent[] {
   const steps = context.plan.config.steps
   const failed = () => {
     const { code, message, step } = context.error ?? { code: 'PULSE_INTERNAL', message: 'no reason recorded' }
-    const data = { sessionId, error: message.slice(0, 4096), code, ...(step === undefined ? {} : { step }) }
+    const data = { sessionId, error: storableText(message, 2000), code, ...(step === undefined ? {} : { step }) }
     return pending(SessionFailed, sessionId, data)
   }
   switch (event.type) {
@@ -151,7 +162,12 @@ function announce(applied: SessionApplied): PendingEvent[] {
         steps
           .filter(({ id }) => id in context.undone && (context.undone[id] === 'undone') === wanted)
           .map(({ id }) => id)
-      return [pending(SessionRolledBack, sessionId, { sessionId, undone: list(true), notUndone: list(false) })]
+      const [undone, notUndone] = [list(true), list(false)]
+      const cut = undone.length > IDS_IN_EVENT || notUndone.length > IDS_IN_EVENT ? { truncated: true as const } : {}
+      const shown = (ids: string[]) => ids.slice(0, IDS_IN_EVENT)
+      return [
+        pending(SessionRolledBack, sessionId, { sessionId, undone: shown(undone), notUndone: shown(notUndone), ...cut })
+      ]
     }
     default:
       return []
@@ -161,6 +177,8 @@ function announce(applied: SessionApplied): PendingEvent[] {
 /** An event's data is at most 16 KiB; this leaves room for the rest of it. */
 const RESULT_IN_EVENT = 15 * 1024
 const INPUT_IN_EVENT = 4 * 1024
+/** Step ids are at most 64 bytes: two lists of these fit. */
+const IDS_IN_EVENT = 100
 const CONFIG_IN_EVENT = 15 * 1024
 
 /** The first event of a session. The config is without input above 4 KiB, and cut to its outline where still too long. */

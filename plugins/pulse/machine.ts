@@ -38,6 +38,8 @@ export interface SessionProgressContext {
   /** Milliseconds of running so far. */
   readonly activeMs: number
   readonly cpuMs: number
+  /** Bytes of all outputs so far, as JSON text. */
+  readonly outputBytes: number
   readonly resume: boolean
   readonly rollback: 'no' | 'wanted' | 'tried'
   readonly undone: Readonly<Record<string, 'undone' | 'irreversible' | 'undo_failed'>>
@@ -55,6 +57,7 @@ export const INITIAL: SessionProgressContext = {
   verdicts: {},
   activeMs: 0,
   cpuMs: 0,
+  outputBytes: 0,
   resume: false,
   rollback: 'no',
   undone: {},
@@ -71,7 +74,7 @@ interface Used {
 export type SessionEvent =
   | { type: 'QUEUE' }
   | { type: 'START' }
-  | { type: 'STEP_DONE'; used: Used; checkpointId: string }
+  | { type: 'STEP_DONE'; used: Used; checkpointId: string; outputBytes: number }
   | { type: 'STEP_RETRY'; used: Used; retryAt: number }
   | { type: 'STEP_FAILED'; used: Used; error: SessionFailure }
   | { type: 'BOUNDARY' }
@@ -138,6 +141,7 @@ const machineSetup = setup({
             failures: 0,
             retryAt: null,
             since: event.used.at,
+            outputBytes: context.outputBytes + event.outputBytes,
             activeMs: context.activeMs + event.used.activeMs,
             cpuMs: context.cpuMs + event.used.cpuMs,
             boundary: isBoundary(context) ? { checkpointId: event.checkpointId, saved: false } : null

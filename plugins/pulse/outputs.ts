@@ -12,11 +12,16 @@ export interface Kept {
   readonly ref: string | null
 }
 
+/** The outputs of one session together; whoever reads a session holds all of them in memory. */
+export const MAX_OUTPUTS_BYTES = 16 * 1024 * 1024
+
 /** What the journal keeps of a step, under `step:<id>`. Times are ISO 8601, durations milliseconds. */
 export interface StepRecord {
   readonly status: 'done' | 'failed'
   readonly output: Json
   readonly outputRef: string | null
+  /** Length of the output as JSON text. */
+  readonly outputBytes: number
   readonly error: { code: string; message: string; step?: string } | null
   readonly attempts: number
   readonly startedAt: string
@@ -32,11 +37,12 @@ export interface StepRecord {
 }
 
 /** Keeps a value: small ones in the row, large ones in the object store first, so a row never names what is not there. */
-export async function keep(objects: ObjectStore, tenantId: string, value: unknown): Promise<Kept> {
-  const text = JSON.stringify(value) ?? 'null'
-  if (Buffer.byteLength(text) <= INLINE_BYTES) return { value: (value ?? null) as Json, ref: null }
-  const { digest } = await objects.put(tenantId, Buffer.from(text))
-  return { value: null, ref: digest }
+export async function keep(objects: ObjectStore, tenantId: string, value: unknown): Promise<Kept & { bytes: number }> {
+  const text = Buffer.from(JSON.stringify(value) ?? 'null')
+  const bytes = text.byteLength
+  if (bytes <= INLINE_BYTES) return { value: (value ?? null) as Json, ref: null, bytes }
+  const { digest } = await objects.put(tenantId, text)
+  return { value: null, ref: digest, bytes }
 }
 
 /** The value again. @throws OBJECTS_NOT_FOUND, OBJECTS_CORRUPT */

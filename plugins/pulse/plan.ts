@@ -5,7 +5,7 @@ import { type PinnedSkill, ToolError, type ToolsPort } from '#core/ports/tools.t
 import { CONFIG_ERRORS, type ConfigErrorCode, type ConfigProblem } from './errors.ts'
 import { GateRefused, readCheck } from './gates.ts'
 import type { SessionPlan } from './machine.ts'
-import { findRefs, type PlacedRef, RefUnresolved, resolveRefs } from './refs.ts'
+import { findRefs, type PlacedRef, RefsTooLarge, RefUnresolved, resolveRefs } from './refs.ts'
 import type { SessionConfig } from './schema.ts'
 
 /**
@@ -162,6 +162,7 @@ function checkTools(tools: ToolsPort, config: SessionConfig, skills: readonly Pi
 
 function inputProblems(error: unknown, pointer: string): ConfigProblem[] {
   if (error instanceof RefUnresolved) return [{ pointer, detail: error.message, code: 'PULSE_REF_UNKNOWN' }]
+  if (error instanceof RefsTooLarge) return [{ pointer, detail: error.message, code: 'PULSE_TOOL_INPUT_INVALID' }]
   if (!(error instanceof ToolError) && !(error instanceof AppError)) throw error
   const errors = error.details?.errors
   if (!Array.isArray(errors)) return [{ pointer, detail: error.message, code: 'PULSE_TOOL_INPUT_INVALID' }]

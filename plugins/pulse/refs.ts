@@ -1,5 +1,6 @@
 import { escapePointer } from '#core/json.ts'
 import type { ConfigProblem } from './errors.ts'
+import { MAX_VALUE_BYTES } from './schema.ts'
 
 /** Where a reference points: `input.a.b` or `steps.<id>.output.a.b`, taken apart. */
 export interface Ref {
@@ -73,21 +74,40 @@ export class RefUnresolved extends Error {
   }
 }
 
+/** References that would put more into one value than it may hold. */
+export class RefsTooLarge extends Error {
+  constructor(maxBytes: number) {
+    super(`with its references replaced the value is longer than ${maxBytes} bytes; refer to less`)
+    this.name = 'RefsTooLarge'
+  }
+}
+
 /**
- * The value with every reference replaced by what it points at.
- * @throws RefUnresolved
+ * The value with every reference replaced by what it points at. What is put in is counted as it is put in: a small config
+ * could name one large value ten thousand times.
+ * @throws RefUnresolved, RefsTooLarge
  */
 export function resolveRefs(value: unknown, scope: Scope): unknown {
-  if (isRef(value)) {
-    const ref = typeof value.$ref === 'string' ? parseRef(value.$ref) : null
-    if (!ref) throw new RefUnresolved(String(value.$ref), String(value.$ref))
-    return follow(ref, ref.step === null ? scope.input : scope.output(ref.step))
+  const sizes = new Map<string, number>()
+  let bytes = 0
+  const resolve = (child: unknown): unknown => {
+    if (isRef(child)) {
+      const ref = typeof child.$ref === 'string' ? parseRef(child.$ref) : null
+      if (!ref) throw new RefUnresolved(String(child.$ref), String(child.$ref))
+      const found = follow(ref, ref.step === null ? scope.input : scope.output(ref.step))
+      const size = sizes.get(ref.text) ?? (JSON.stringify(found) ?? '').length
+      sizes.set(ref.text, size)
+      bytes += size
+      if (bytes > MAX_VALUE_BYTES) throw new RefsTooLarge(MAX_VALUE_BYTES)
+      return found
+    }
+    if (Array.isArray(child)) return child.map(resolve)
+    if (typeof child === 'object' && child !== null) {
+      return Object.fromEntries(Object.entries(child).map(([key, one]) => [key, resolve(one)]))
+    }
+    return child
   }
-  if (Array.isArray(value)) return value.map((child) => resolveRefs(child, scope))
-  if (typeof value === 'object' && value !== null) {
-    return Object.fromEntries(Object.entries(value).map(([key, child]) => [key, resolveRefs(child, scope)]))
-  }
-  return value
+  return resolve(value)
 }
 
 // Only own properties: "length" of a string or "constructor" of anything is no data.

@@ -9,7 +9,7 @@ import type { ObjectStore } from '#core/objects/index.ts'
 import type { Ports } from '#core/ports/ports.ts'
 import type { Jobs } from '#core/queue/jobs.ts'
 import type { PlanTable } from '#core/tenants/plans.ts'
-import { SESSION_ERRORS, SessionConflict, SessionNotFound } from './errors.ts'
+import { LimitExceeded, SESSION_ERRORS, SessionConflict, SessionNotFound } from './errors.ts'
 import { type SessionRow, sessionCreated, sessionKind } from './kind.ts'
 import { INITIAL, type SessionContext, type SessionPlan } from './machine.ts'
 import { makePlan } from './plan.ts'
@@ -83,7 +83,10 @@ export class Sessions {
     const minutes = this.deps.plans.plans[planName]?.sessionMinutes ?? null
     const tools = this.deps.ports.get('tools')
     const actors: NewActor[] = []
-    for (const config of configs) actors.push(newSession(await makePlan(tx, tools, config, minutes), config, by))
+    for (const config of configs) {
+      this.refusePast(config)
+      actors.push(newSession(await makePlan(tx, tools, config, minutes), config, by))
+    }
     await this.deps.actors.create(tx, 'session', tenantId, actors)
     for (const [index, { deadline }] of configs.entries()) {
       if (deadline === undefined) continue
@@ -92,6 +95,12 @@ export class Sessions {
     }
     this.deps.db.afterCommit(tx, () => crashPoint('admitted'))
     return actors.map(({ id, events }) => ({ id, state: events.length === 0 ? 'CREATED' : 'QUEUED' }))
+  }
+
+  private refusePast({ deadline }: SessionConfig): void {
+    if (deadline === undefined || Date.parse(deadline) > this.deps.clock.now()) return
+    const detail = `${deadline} has passed already`
+    throw new LimitExceeded([{ pointer: '/deadline', detail, code: 'PULSE_LIMIT_EXCEEDED' }])
   }
 
   // Every admission needs it and it changes once in a blue moon: a new plan counts within PLAN_MS.

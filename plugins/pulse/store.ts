@@ -43,6 +43,11 @@ export async function findSession(tx: Tx, id: string): Promise<SessionRecord | n
   return { ...rest, result: { value: row.result, ref: resultDigest } }
 }
 
+/** Holds the session's row for the rest of the transaction. */
+export async function lockSession(tx: Tx, id: string): Promise<void> {
+  await tx`select from pulse.session where tenant_id = (select core.tenant()) and id = ${id} for update`
+}
+
 /** Everything that belongs to one session beside its row. */
 export async function findHistory(tx: Tx, id: string): Promise<HistoryRows> {
   const [journal, checkpoints, transitions] = await Promise.all([
@@ -129,7 +134,7 @@ export async function setResults(
     where s.tenant_id = (select core.tenant()) and s.id = r.id`
 }
 
-/** The longest session that the tenant's plan allows and how many run at once; null = unlimited. */
+/** Name of the tenant's plan, a key of config's plan table. */
 export async function findPlanName(tx: Tx): Promise<string> {
   const [row] = await tx<{ plan: string }[]>`select plan from core.tenants where tenant_id = (select core.tenant())`
   return row?.plan ?? 'free'

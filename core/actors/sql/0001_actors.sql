@@ -58,6 +58,7 @@ begin
     add column epoch integer not null default 0,
     add column version integer not null default 0,
     add column moves integer not null default 0,
+    add column breaks smallint not null default 0, -- activations in a row that broke off without a commit
     add column band smallint not null default 1,
     add column queued_at timestamptz,
     add column slotted boolean not null default false,

@@ -57,6 +57,13 @@ t.test('a config that cannot run is refused with its code and place, and leaves 
     ],
     ['two steps of one name', { steps: [step('a'), step('a')] }, 422, 'PULSE_STEP_INVALID', '/steps/1/id'],
     [
+      'deadline in the past',
+      { steps: [step('a')], deadline: '2020-01-01T00:00:00Z' },
+      422,
+      'PULSE_LIMIT_EXCEEDED',
+      '/deadline'
+    ],
+    [
       'gate after nothing',
       { steps: [step('a')], gates: [{ name: 'g', after: 'zz', check: { kind: 'expression', expression: 'true' } }] },
       422,

@@ -19,6 +19,7 @@ function turnstile() {
 }
 
 const gate = turnstile()
+const SHOUTS = ['\u0000', '\ud800', '\u0001'.repeat(20_000), `${'x'.repeat(1999)}😀`]
 let flaky = 0
 const undone: string[] = []
 const tools = hostTools({
@@ -39,6 +40,11 @@ const tools = hostTools({
       flaky += 1
       if (flaky < 3) throw new ToolError('SANDBOX_KILLED', 'killed', { retryable: true })
       return { flaky }
+    }
+  },
+  shoutAt: {
+    run: ({ index }: { index: number }) => {
+      throw new ToolError('SKILL_ERROR', SHOUTS[index] ?? '')
     }
   },
   big: { run: () => ({ text: 'x'.repeat(200_000) }) },
@@ -291,12 +297,71 @@ t.test('an output that cannot be stored fails its step instead of hanging the se
   t.match(session.error, { code: 'PULSE_OUTPUT_UNSTORABLE', message: /\/text contains U\+0000/ })
 })
 
+t.test('whatever a tool says when it fails, the failure can be written and announced', async (t) => {
+  const tenant = await app.makeTenant()
+  for (const [index] of SHOUTS.entries()) {
+    const { body } = await app.create(tenant, {
+      input: { index },
+      steps: [step('s', 'shoutAt', { index: { $ref: 'input.index' } })]
+    })
+    const session = await app.reaches(tenant, body.id, 'FAILED')
+    t.equal(session.error.code, 'SKILL_ERROR')
+    t.equal(session.epoch, 1, 'at the first go')
+    t.ok(session.error.message.length <= 2000)
+  }
+})
+
+t.test('references cannot blow a small config up', async (t) => {
+  const tenant = await app.makeTenant()
+  const text = 'x'.repeat(100_000)
+  const many = Array.from({ length: 20 }, () => ({ $ref: 'input.text' }))
+  const known = await app.create(tenant, { input: { text }, steps: [step('a', 'noop', { many })] })
+  t.equal(known.status, 422)
+  t.match(known.body, {
+    code: 'PULSE_TOOL_INPUT_INVALID',
+    errors: [{ pointer: '/steps/0/input', detail: /1048576 bytes/ }]
+  })
+  const later = Array.from({ length: 10 }, () => ({ $ref: 'steps.big.output.text' }))
+  const { body } = await app.create(tenant, { steps: [step('big', 'big'), step('b', 'noop', { later })] })
+  t.match((await app.reaches(tenant, body.id, 'FAILED')).error, { code: 'PULSE_INPUT_TOO_LARGE', step: 'b' })
+  const result = await app.create(tenant, { steps: [step('big', 'big')], output: later })
+  t.match((await app.reaches(tenant, result.body.id, 'FAILED')).error, { code: 'PULSE_RESULT_TOO_LARGE' })
+})
+
+t.test('a pause does not wait for a backoff', async (t) => {
+  const tenant = await app.makeTenant()
+  const { body } = await app.create(tenant, {
+    steps: [step('bad', 'fail', {}, { retry: { attempts: 3, backoffMs: 3_600_000 } })]
+  })
+  await until(
+    async () => (await app.reaches(tenant, body.id, 'RUNNING', 'QUEUED')).steps[0].state === 'waiting',
+    'it backs off'
+  )
+  const answer = await app.app.inject({ method: 'POST', url: `/v1/sessions/${body.id}/pause`, headers: tenant.headers })
+  t.match(answer.json(), { state: 'PAUSED', steps: [{ state: 'pending', attempt: 1 }] })
+})
+
+t.test('the same command twice is one, and too many different ones are refused', async (t) => {
+  const tenant = await app.makeTenant()
+  const { body } = await app.create(tenant, { steps: [step('one', 'block')] })
+  await until(() => gate.waiting.length === 1, 'the step waits')
+  const post = () => app.app.inject({ method: 'POST', url: `/v1/sessions/${body.id}/pause`, headers: tenant.headers })
+  const answers = await Promise.all([post(), post(), post()])
+  t.ok(
+    answers.every((answer) => answer.statusCode === 202),
+    'accepted, and still running'
+  )
+  t.equal((await app.sql`select 1 from core.inbox where actor_id = ${body.id}`).length, 1)
+  gate.waiting.pop()?.release()
+  await app.reaches(tenant, body.id, 'PAUSED')
+})
+
 t.test('limits of time end a session: its own duration, and the deadline while it waits', async (t) => {
   const tenant = await app.makeTenant()
   const { body } = await app.create(tenant, {
     start: 'manual',
     steps: [step('one', 'noop')],
-    deadline: '2020-01-01T00:00:00Z'
+    deadline: new Date(Date.now() + 300).toISOString()
   })
   const session = await app.reaches(tenant, body.id, 'FAILED')
   t.match(session, {
