@@ -95,7 +95,7 @@ export async function storm(t: { teardown(run: () => unknown): unknown }, option
   const calls = readCalls(hosts.map((name) => world.callsFile(name)))
   const evidence = { planned, acknowledged: history.entries, ledgers, tables, calls }
   const findings = check(evidence)
-  findings.wrong.push(...doubts, ...nemesis.report.surprises)
+  findings.wrong.unshift(...nemesis.report.surprises, ...doubts)
   const count = <T>(list: readonly T[], of: (one: T) => string) => {
     const counted: Record<string, number> = {}
     for (const one of list) counted[of(one)] = (counted[of(one)] ?? 0) + 1
