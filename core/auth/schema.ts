@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { scopePattern } from '#core/auth/scopes.ts'
+import { Timestamp } from '#core/http/time.ts'
 
 export const NewKey = z.strictObject({
   name: z.string().trim().min(1).max(200),
@@ -7,7 +8,7 @@ export const NewKey = z.strictObject({
     .array(z.string().max(100).regex(scopePattern, 'a scope is `family:verb`, `family:*` or `*`'))
     .min(1)
     .max(100),
-  expiresAt: z.iso.datetime({ offset: true }).optional()
+  expiresAt: Timestamp.optional()
 })
 
 export const Key = z.object({

@@ -4,6 +4,7 @@ import { wireEvent } from '#core/bus/wire.ts'
 import type { StoredEvent } from '#core/events.ts'
 import { idempotent, sendAnswer } from '#core/http/idempotency.ts'
 import { decodeCursor, PageQuery, page, pageOf } from '#core/http/page.ts'
+import { Timestamp } from '#core/http/time.ts'
 import type { App } from '#core/plugin.ts'
 import { SessionNotFound } from './errors.ts'
 import { SessionConfig, SessionListItem, SessionState, SessionView } from './schema.ts'
@@ -17,10 +18,7 @@ const ListFilter = PageQuery.extend({
   state: SessionState.optional(),
   name: z.string().max(200).optional(),
   agent: z.string().max(200).optional(),
-  createdAfter: z.iso
-    .datetime({ offset: true })
-    .refine((text) => !text.startsWith('0000'), 'Postgres has no year 0')
-    .optional()
+  createdAfter: Timestamp.optional()
 })
 const EventsQuery = z.strictObject({
   after: z

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { Timestamp } from '#core/http/time.ts'
 
 /** Largest input, tool result or session result as JSON text (docs/spec/wire.md). */
 export const MAX_VALUE_BYTES = 1024 * 1024
@@ -86,7 +87,7 @@ export const SessionConfig = z.strictObject({
   checkpoints: z.strictObject({ every: z.enum(['step', 'end']).default('step') }).default({ every: 'step' }),
   limits: Limits.default({}),
   priority: z.enum(PRIORITIES).default('normal'),
-  deadline: z.iso.datetime({ offset: true }).optional(),
+  deadline: Timestamp.optional(),
   start: z.enum(['queued', 'manual']).default('queued')
 })
 export type SessionConfig = z.output<typeof SessionConfig>
