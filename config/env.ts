@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
+import { CRASH_POINTS, type CrashPoint } from '#core/crash-point.ts'
 import { defineError } from '#core/errors.ts'
 import { must } from '#core/must.ts'
 import { Secret } from '#core/secret.ts'
@@ -23,6 +24,15 @@ interface Variable {
 const port = z.string().regex(/^\d+$/).transform(Number).pipe(z.number().max(65535))
 const postgresUrl = z.string().regex(/^postgres(ql)?:\/\/[^\s]+$/)
 const base64Of32 = z.string().refine((text) => /^[\w+/-]+=?$/.test(text) && Buffer.from(text, 'base64').length === 32)
+
+const crashAt = z
+  .string()
+  .regex(/^[a-z-]+(:[1-9]\d{0,8})?$/)
+  .transform((text) => {
+    const [point, after = '1'] = text.split(':')
+    return { point, after: Number(after) }
+  })
+  .pipe(z.object({ point: z.enum(CRASH_POINTS), after: z.int() }))
 
 /** Every variable that the server reads; .env.example is held to this table by a test. */
 export const variables = {
@@ -82,9 +92,9 @@ export const variables = {
     schema: z.string().regex(/^\d+$/).transform(Number).pipe(z.number().min(1).max(10_000))
   },
   AGENTOS_CRASH_AT: {
-    about: 'Tests only (NODE_ENV=test): name of the crash point at which the process kills itself.',
-    example: 'after-effect',
-    schema: z.string().regex(/^[\w.:@-]+$/)
+    about: `Tests only (NODE_ENV=test): the process kills itself at this point, or the n-th time as point:n; known are ${CRASH_POINTS.join(', ')}.`,
+    example: 'effect-done',
+    schema: crashAt
   }
 } satisfies Record<string, Variable>
 
@@ -105,7 +115,8 @@ export interface Env {
   logLevelIsSet: boolean
   sandboxRequire: 'strict' | 'best'
   concurrency: number
-  crashAt: string | null
+  /** Where the process kills itself, and at which time that it gets there. */
+  crashAt: { point: CrashPoint; after: number } | null
 }
 
 /** The text of .env.example. */

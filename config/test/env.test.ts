@@ -53,6 +53,20 @@ t.test('every bad variable is listed at once, with an example, and values of sec
   t.notOk(problems.join().includes('hunter22'))
 })
 
+t.test('a crash point is one that the code has, the n-th time where it says so', async (t) => {
+  const read = (AGENTOS_CRASH_AT: string) =>
+    loadEnv({ NODE_ENV: 'test', AGENTOS_HOME: home, AGENTOS_SECRET: secret, AGENTOS_CRASH_AT }).crashAt
+  const home = t.testdir()
+  t.strictSame(read('effect-done'), { point: 'effect-done', after: 1 })
+  t.strictSame(read('before-commit:12'), { point: 'before-commit', after: 12 })
+  for (const value of ['after-effect', 'effect-done:0', 'effect-done:x', 'effect-done:1:2', ':1'])
+    t.match(
+      problemsOf({ NODE_ENV: 'test', AGENTOS_CRASH_AT: value, PORT: '-1' }),
+      [/known are admitted, /, /^PORT: /],
+      value
+    )
+})
+
 t.test('a misspelt AGENTOS_ variable is named, other programs keep theirs', async (t) => {
   t.match(problemsOf({ AGENTOS_CONCURENCY: '5', EDITOR: 'vi' }), [/^AGENTOS_CONCURENCY is no variable/])
 })
