@@ -3,8 +3,8 @@ import { mkdir } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { buildApp } from '#core/app.ts'
 import { systemClock } from '#core/clock.ts'
-import { armCrashPoint, CRASH_POINTS } from '#core/crash-point.ts'
-import { deriveSecrets, openDb } from '#core/db/index.ts'
+import { armCrashPoint } from '#core/crash-point.ts'
+import { type Db, deriveSecrets, openDb } from '#core/db/index.ts'
 import { defineError } from '#core/errors.ts'
 import { createKernel, type FullKernel, startKernel } from '#core/kernel.ts'
 import type { Log } from '#core/log.ts'
@@ -19,11 +19,6 @@ export const PortTaken = defineError(
   'CONFIG_PORT_TAKEN',
   500,
   (host: string, port: number) => `port ${port} of ${host} is taken: end what holds it, or set PORT to another one`
-)
-export const CrashPointUnknown = defineError(
-  'CONFIG_CRASH_POINT_UNKNOWN',
-  500,
-  (name: string) => `there is no crash point ${name}; known are ${CRASH_POINTS.join(', ')}`
 )
 
 /** A server that serves: the app, its kernel and where it listens. */
@@ -51,13 +46,14 @@ export async function startServer(
   prepare: (parts: { kernel: FullKernel; embedded: boolean }) => Promise<void> = async () => {},
   rooms: readonly Seat[] = seats(env)
 ): Promise<Server> {
-  armFromEnv(env)
+  if (env.crashAt) armCrashPoint(env.crashAt.point, env.crashAt.after)
   await mkdir(env.home, { recursive: true, mode: 0o700 })
   const database = await prepareDatabase({ env, rooms: migrations(rooms), log })
   const secrets = deriveSecrets(env.secret)
   let kernel: FullKernel | undefined
+  let db: Db | undefined
   try {
-    const db = await openDb({ appUrl: database.appUrl.reveal(), systemUrl: database.systemUrl.reveal(), log })
+    db = await openDb({ appUrl: database.appUrl.reveal(), systemUrl: database.systemUrl.reveal(), log })
     const host = await claimHostIdentity(db, env.home, systemClock)
     kernel = createKernel({
       db,
@@ -77,7 +73,12 @@ export async function startServer(
     const { shutdown } = kernel
     return { app, kernel, url, embedded: database.embedded, stop: (reason) => shutdown.run(reason) }
   } catch (error) {
-    await (kernel ? kernel.shutdown.run('the boot failed') : database.stop())
+    // Nothing may stay open: a process that cannot start has to end.
+    if (kernel) await kernel.shutdown.run('the boot failed')
+    else {
+      await db?.close()
+      await database.stop()
+    }
     throw error
   }
 }
@@ -98,13 +99,4 @@ async function listen(app: App, env: Env): Promise<string> {
     }
   }
   throw new PortTaken(env.host, env.port)
-}
-
-// AGENTOS_CRASH_AT=point or point:n, the n-th time it is reached. env.ts allows it with NODE_ENV=test only.
-function armFromEnv(env: Env): void {
-  if (env.crashAt === null) return
-  const [name, times] = env.crashAt.split(':')
-  const point = CRASH_POINTS.find((known) => known === name)
-  if (!point) throw new CrashPointUnknown(env.crashAt)
-  armCrashPoint(point, Number(times ?? 1))
 }

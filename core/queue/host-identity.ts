@@ -22,13 +22,23 @@ const LOOK_MS = 50
  */
 export async function claimHostIdentity(db: Db, home: string, clock: Clock): Promise<HostIdentity> {
   const connection = await db.reserveSystem()
+  try {
+    const id = await claim(connection, home, clock)
+    return { id, release: async () => connection.release() }
+  } catch (error) {
+    connection.release() // an open connection would keep a process alive whose boot has failed
+    throw error
+  }
+}
+
+async function claim(connection: ReservedConnection, home: string, clock: Clock): Promise<string> {
   const kept = await readKept(home)
   for (const until = clock.monotonic() + PATIENCE_MS; clock.monotonic() < until; await clock.sleep(LOOK_MS)) {
-    if (await lock(connection, kept)) return { id: kept, release: async () => connection.release() }
+    if (await lock(connection, kept)) return kept
   }
   const own = newId()
   await lock(connection, own)
-  return { id: own, release: async () => connection.release() }
+  return own
 }
 
 async function lock(connection: ReservedConnection, id: string): Promise<boolean> {
