@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Bus } from '#core/bus/index.ts'
 import type { Tx } from '#core/db/index.ts'
 import { newId } from '#core/ids.ts'
+import type { ObjectStore } from '#core/objects/index.ts'
 import { TENANT_ZERO } from '#core/tenants/tenants.ts'
 import { AuthorKeyUnknown, DependenciesUnavailable, ScopeReserved, ScopeTaken, VersionTaken } from './errors.ts'
 import { SkillPublished } from './events.ts'
@@ -15,6 +16,7 @@ import * as store from './store.ts'
 
 export interface PublishDeps {
   bus: Bus
+  objects: ObjectStore
   registryKey: SigningKey
   reservedScopes: readonly string[]
 }
@@ -31,7 +33,8 @@ export interface Publication {
 
 /**
  * Publishes what verifyBundle accepted: binds scope and key on first use, counter-signs, appends to the log, tells.
- * All in the caller's tenant transaction; its package bytes are in the object store before.
+ * All in the caller's tenant transaction. The bytes are stored when nothing can refuse them any more, before the rows
+ * that name them: a crash before the commit leaves bytes without a row, and the same package finds them again.
  * @throws SKILLS_SCOPE_RESERVED, SKILLS_SCOPE_TAKEN, SKILLS_AUTHOR_KEY_UNKNOWN (403), SKILLS_VERSION_TAKEN (409),
  *   SKILLS_DEPENDENCIES_UNAVAILABLE (422)
  */
@@ -40,7 +43,7 @@ export async function publish(
   deps: PublishDeps,
   tenantId: string,
   verified: Verified,
-  sizeBytes: number
+  archive: Uint8Array
 ): Promise<Publication> {
   const { manifest, digest, skillMd } = verified.package
   const { name, version } = manifest
@@ -58,8 +61,10 @@ export async function publish(
   const { description } = skillMd.frontmatter
   const skillId = await store.upsertSkill(tx, { id: newId(), scopeId: own.id, name, description, version })
   const there = await store.findVersion(tx, name, version)
+  if (there && there.digest !== digest) throw new VersionTaken(name, version)
+  // Before the log's lock, which all publishers share. Again for a version that is there: storing it twice is cheap.
+  await deps.objects.put('platform', archive)
   if (there) {
-    if (there.digest !== digest) throw new VersionTaken(name, version)
     return { created: false, name, version, digest, logIndex: Number(there.logIndex), state: there.state }
   }
 
@@ -71,7 +76,7 @@ export async function publish(
     name,
     version,
     digest,
-    sizeBytes,
+    sizeBytes: archive.length,
     manifest,
     bundle: JSON.stringify(signed),
     authorKeyId: author.keyId,

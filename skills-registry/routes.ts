@@ -4,7 +4,6 @@ import type { z } from 'zod'
 import type { Tx } from '#core/db/index.ts'
 import { idempotent, sendAnswer } from '#core/http/idempotency.ts'
 import { decodeCursor, page, pageOf } from '#core/http/page.ts'
-import type { ObjectStore } from '#core/objects/index.ts'
 import type { App } from '#core/plugin.ts'
 import { SkillNotFound } from './errors.ts'
 import { type PublishDeps, publish } from './publish.ts'
@@ -26,7 +25,7 @@ import { readUpload } from './upload.ts'
 const tags = ['registry']
 
 /** The registry: publish, search, look, fetch. */
-export function registryRoutes(app: App, deps: PublishDeps & { objects: ObjectStore }): void {
+export function registryRoutes(app: App, deps: PublishDeps): void {
   app.route({
     method: 'POST',
     url: '/v1/registry/skills',
@@ -41,11 +40,9 @@ export function registryRoutes(app: App, deps: PublishDeps & { objects: ObjectSt
       const upload = await readUpload(request)
       const trust = { roots: [deps.registryKey.spki], registrySignature: 'optional' } as const
       const verified = await refusing(() => verifyBundle(upload.package, upload.bundle, trust))
-      // Before the rows that name it; bytes that no row names are swept.
-      await deps.objects.put('platform', upload.package)
       const digest = createHash('sha256').update(verified.package.digest).update(upload.bundle).digest()
       const work = async (tx: Tx) => {
-        const { created, ...body } = await publish(tx, deps, request.auth.tenantId, verified, upload.package.length)
+        const { created, ...body } = await publish(tx, deps, request.auth.tenantId, verified, upload.package)
         const location = `/v1/registry/skills/${body.name.slice(1)}/${body.version}`
         return { status: created ? 201 : 200, body, headers: { location } }
       }

@@ -56,6 +56,24 @@ t.test('the same bytes again answer 200 with what is there, other bytes 409', as
   t.equal(await rows('log'), before)
 })
 
+t.test('what is refused leaves no bytes, what is published leaves its own once', async (t) => {
+  const has = ({ digest }: { digest: string }) => r.objects.has('platform', digest)
+  const mine = draft({ name: '@kept/bytes' })
+  t.equal((await r.publish(acme, mine)).status, 201)
+  t.equal(await has(mine), true)
+  const refused = [
+    { who: acme, what: draft({ name: '@kept/bytes', code: 'export const echo = () => 3\n' }), status: 409 },
+    { who: acme, what: draft({ name: '@kept/more' }, createKey().key), status: 403 },
+    { who: other, what: draft({ name: '@kept/stolen' }), status: 403 },
+    { who: other, what: draft({ name: '@agentos/stolen' }), status: 403 },
+    { who: acme, what: draft({ name: '@kept/needy', manifest: { dependencies: { '@a/b': '^1' } } }), status: 422 }
+  ]
+  for (const { who, what, status } of refused) {
+    t.equal((await r.publish(who, what)).status, status)
+    t.equal(await has(what), false)
+  }
+})
+
 t.test('a scope belongs to its first publisher and speaks with its first key', async (t) => {
   t.equal((await r.publish(acme, draft({ name: '@mine/one' }))).status, 201)
   const before = [await rows('skill'), await rows('version'), await rows('log')]
