@@ -91,6 +91,11 @@ export const variables = {
     example: '64',
     schema: z.string().regex(/^\d+$/).transform(Number).pipe(z.number().min(1).max(10_000))
   },
+  EVENT_RETENTION_DAYS: {
+    about: 'Events older than so many days are deleted, 1 to 36500. Unset: they are kept for ever.',
+    example: '90',
+    schema: z.string().regex(/^\d+$/).transform(Number).pipe(z.number().min(1).max(36_500))
+  },
   AGENTOS_CRASH_AT: {
     about: `Tests only (NODE_ENV=test): the process kills itself at this point, or the n-th time as point:n; known are ${CRASH_POINTS.join(', ')}.`,
     example: 'effect-done',
@@ -115,6 +120,8 @@ export interface Env {
   logLevelIsSet: boolean
   sandboxRequire: 'strict' | 'best'
   concurrency: number
+  /** null: for ever. */
+  eventRetentionDays: number | null
   /** Where the process kills itself, and at which time that it gets there. */
   crashAt: { point: CrashPoint; after: number } | null
 }
@@ -163,6 +170,7 @@ export function loadEnv(source: Source = process.env): Env {
     logLevelIsSet: Boolean(source.LOG_LEVEL),
     sandboxRequire: read('SANDBOX_REQUIRE') ?? 'best',
     concurrency: read('AGENTOS_CONCURRENCY') ?? 64,
+    eventRetentionDays: read('EVENT_RETENTION_DAYS') ?? null,
     crashAt: crashAt ?? null
   }
   if (problems.length > 0) throw new ConfigInvalid(problems)

@@ -62,7 +62,8 @@ export async function startServer(
       objects: new FileObjectStore({ dir: env.objectsDir }),
       apiKeyPepper: secrets.apiKeyPepper,
       hostId: host.id,
-      concurrency: env.concurrency
+      concurrency: env.concurrency,
+      eventRetentionDays: env.eventRetentionDays
     })
     kernel.shutdown.step('release-leases', 'host', () => host.release())
     kernel.shutdown.step('stop-database', 'database', () => database.stop())

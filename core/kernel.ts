@@ -24,6 +24,8 @@ export interface KernelOptions {
   readonly hostId: string
   /** Actors of one kind that run here at once. */
   readonly concurrency: number
+  /** Days for which events can be read again. Default: for ever. */
+  readonly eventRetentionDays?: number | null
 }
 
 /** The kernel with all its parts; rooms stand on it, `startKernel` sets it going. */
@@ -47,7 +49,7 @@ export function createKernel(options: KernelOptions): FullKernel {
   const auth = createAuth({ db, clock, log, pepper: options.apiKeyPepper })
   const bus = createBus({ db, clock, log })
   const jobs = createJobs({ db, clock, log })
-  defineSweeps(jobs, db)
+  defineSweeps(jobs, db, bus, options.eventRetentionDays ?? null)
   const actors = new ActorHost({ hostId, db, bus, clock, log, capacity: concurrency })
   const ws = new Gateway({ auth, bus, db, log, clock })
   const health = new Health({ clock, log })

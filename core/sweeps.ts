@@ -1,18 +1,24 @@
 import { z } from 'zod'
 import { sweepInbox } from '#core/actors/sweep.ts'
+import type { Bus } from '#core/bus/index.ts'
 import type { Db } from '#core/db/types.ts'
 import { sweepIdempotency } from '#core/http/idempotency.ts'
 import type { Jobs } from '#core/queue/jobs.ts'
 
 /** Deletes what the kernel keeps for a while only; once an hour in the whole cluster. */
 const SWEEP = 'core.sweep'
+const DAY_MS = 24 * 60 * 60 * 1000
 
-/** Before the jobs start. */
-export function defineSweeps(jobs: Jobs, db: Db): void {
+/**
+ * Before the jobs start.
+ * @param retention days for which a stream's history is kept; null: for ever
+ */
+export function defineSweeps(jobs: Jobs, db: Db, bus: Bus, retention: number | null): void {
   // A run that was missed needs no second try: the next hour's does the same.
-  const sweep = async () => {
+  const sweep = async ({ signal }: { signal: AbortSignal }) => {
     await sweepIdempotency(db)
     await sweepInbox(db)
+    if (retention !== null) await bus.retain(retention * DAY_MS, { signal })
   }
   jobs.define(SWEEP, z.strictObject({}), sweep, { retryLimit: 0 })
 }

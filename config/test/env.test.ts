@@ -25,7 +25,8 @@ t.test('an empty environment gives the defaults', async (t) => {
     databaseUrl: null,
     logLevel: 'info',
     logLevelIsSet: false,
-    concurrency: 64
+    concurrency: 64,
+    eventRetentionDays: null
   })
   t.equal(env.objectsDir, join(env.home, 'objects'))
 })
@@ -38,10 +39,11 @@ t.test('every bad variable is listed at once, with an example, and values of sec
     DATABASE_URL: 'mysql://root:hunter22@host/db',
     AGENTOS_SECRET: 'hunter22',
     AGENTOS_CONCURRENCY: '0',
+    EVENT_RETENTION_DAYS: '0',
     AGENTOS_CRASH_AT: 'somewhere',
     DATABASE_APP_URL: 'postgres://x'
   })
-  t.equal(problems.length, 8)
+  t.equal(problems.length, 9)
   for (const name of ['PORT', 'HOST', 'LOG_LEVEL', 'DATABASE_URL', 'AGENTOS_SECRET', 'AGENTOS_CONCURRENCY']) {
     t.ok(
       problems.some((problem) => problem.startsWith(`${name}:`) && problem.includes(`Example: ${name}=`)),

@@ -84,7 +84,7 @@ export interface Bus {
   hint(tenantId: string): void
   /**
    * Deletes what is older, oldest first and in small transactions, never what a consumer still wants. One stream, or all
-   * of them: the body of a nightly job.
+   * of them: the hourly sweep, where EVENT_RETENTION_DAYS is set.
    * @returns how many events went
    */
   retain(olderThanMs: number, options?: RetainOptions): Promise<number>

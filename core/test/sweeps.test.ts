@@ -19,3 +19,25 @@ t.test('a running kernel sweeps old answers every hour', async (t) => {
   await until(async () => (await left()).length === 1, 'the sweep')
   t.strictSame(await left(), ['k1'])
 })
+
+t.test('events are kept for ever, or as many days as the operator says', async (t) => {
+  const days = async (eventRetentionDays?: number) => {
+    const kept = eventRetentionDays === undefined ? {} : { eventRetentionDays }
+    const { sql, kernel, makeTenant } = await pulseApp(t, hostTools({}), kept)
+    const { tenantId } = await makeTenant()
+    await sql`insert into core.stream (stream_id, last_seq) values (${tenantId}, 3)`
+    await sql`
+      insert into core.event (tenant_id, id, type, subject, data, seq, at)
+      select ${tenantId}, gen_random_uuid(), 'probe.ticked', 'probe:p', '{}', seq, now() - make_interval(days => 40 - 10 * seq)
+      from generate_series(1, 3) seq`
+    await sql`insert into core.idempotency (tenant_id, key, fingerprint, status, created_at)
+      values (${tenantId}, 'k', sha256('x'), 200, now() - interval '2 days')`
+    await sql`insert into pgboss.job_common (name, data, policy) values ('core.sweep', '{}', 'short')`
+    const swept = async () =>
+      (await sql`select 1 from pgboss.job_common where name = 'core.sweep' and state = 'completed'`).length > 0
+    await until(swept, 'the sweep')
+    return (await kernel.bus.history(tenantId, { after: 0n, limit: 10 })).map(({ seq }) => Number(seq))
+  }
+  t.strictSame(await days(), [1, 2, 3])
+  t.strictSame(await days(15), [3])
+})

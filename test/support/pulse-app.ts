@@ -30,7 +30,7 @@ export type SessionAnswer = any
 export async function pulseApp(
   t: Pick<Test, 'teardown'>,
   tools: HostTools | null,
-  options: { rooms?: Seat[]; start?: boolean } = {}
+  options: { rooms?: Seat[]; start?: boolean; eventRetentionDays?: number } = {}
 ): Promise<PulseApp> {
   const dir = await mkdtemp(join(tmpdir(), 'agentos-objects-'))
   t.teardown(() => rm(dir, { recursive: true, force: true }))
@@ -51,7 +51,8 @@ export async function pulseApp(
         objects: new FileObjectStore({ dir }),
         apiKeyPepper: base.secrets.apiKeyPepper,
         hostId: randomUUID(),
-        concurrency: 32
+        concurrency: 32,
+        eventRetentionDays: options.eventRetentionDays ?? null
       })
       if (tools) kernel.ports.provide('tools', tools)
       const { auth: _auth, ...parts } = kernel

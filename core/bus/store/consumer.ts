@@ -115,10 +115,14 @@ export async function postpone(tx: Tx, tenantId: string, name: string, ms: numbe
     where tenant_id = ${tenantId} and name = ${name}`
 }
 
-/** Takes the mark away when the consumer has come as far as it says. @returns true when there is more to do */
+/**
+ * Takes the mark away when the consumer has come as far as it says, or retention has: a new consumer of a stream that
+ * was emptied finds no event that could move its cursor there. @returns true when there is more to do
+ */
 export async function settleWork(tx: Tx, tenantId: string, name: string, seq: bigint): Promise<boolean> {
   const gone = await tx`
-    delete from core.consumer_wanted where tenant_id = ${tenantId} and name = ${name} and seq <= ${seq.toString()}`
+    delete from core.consumer_wanted where tenant_id = ${tenantId} and name = ${name} and seq <= greatest(
+      ${seq.toString()}::bigint, (select oldest_seq - 1 from core.stream where stream_id = ${tenantId}))`
   if (gone.count > 0) return false
   const left = await tx`select from core.consumer_wanted where tenant_id = ${tenantId} and name = ${name}`
   return left.length > 0

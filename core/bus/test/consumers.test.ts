@@ -151,3 +151,25 @@ t.test('consumers are registered once, before the start, and not for the platfor
   await bus.start()
   t.throws(() => bus.on('three', Ticked, nothing), { code: 'BUS_ALREADY_STARTED' })
 })
+
+t.test(
+  'a new consumer of a stream that retention has emptied is through at once and goes on with what comes',
+  async (t) => {
+    const test = await testBus(t, { pollMs: 50 })
+    await diary(test)
+    await test.bus.start()
+    const A = newId()
+    const emit = (n: number) => test.db.tenant(A, (tx) => test.bus.emit(tx, Ticked, 'p', { n }))
+    for (const n of upTo(3)) await emit(n)
+    await until(async () => (await test.bus.head(A)).last === 3n, 'the relay')
+    t.equal(await test.bus.retain(0), 3)
+    const late = await otherHost(t, test, { pollMs: 50 })
+    late.bus.on('diary', Ticked, note('late'))
+    await late.bus.start()
+    const wanted = async () => (await test.sql`select from core.consumer_wanted`).length
+    await until(async () => (await wanted()) === 0, 'nothing is left to do')
+    await emit(4)
+    await until(async () => (await seqsOf(test, A)).length > 0, 'the next event')
+    t.strictSame(await seqsOf(test, A), [4])
+  }
+)
