@@ -1,7 +1,7 @@
 // npm run bench -- [sessions] [startup] [sandbox] [bus] [--rounds 7] [--quick] [--json] [--proof]; all but bus by default.
 // Ours and the peers on one PostgreSQL, in turn, round by round. Only the ratios of one run count: machines differ.
 import { spawnSync } from 'node:child_process'
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { cpus, totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -80,12 +80,18 @@ try {
   const raced: Outcome['lines'] = parts.includes('sessions') ? await race(database) : new Map()
   const outcome: Outcome = { facts, rounds, lines: raced, startUp: parts.includes('startup') ? await startUps() : [] }
   process.stdout.write(flags.json ? jsonReport(outcome) : textReport(outcome))
-  if (flags.proof) await writeFile(new URL('../docs/proofs/bench.md', import.meta.url), markdownReport(outcome))
+  if (flags.proof) await writeProof(markdownReport(outcome))
 } finally {
   await database.end()
 }
 if (parts.includes('sandbox')) alone('./sandbox.ts', String(rounds))
 if (parts.includes('bus')) alone('./bus.ts')
+
+async function writeProof(text: string): Promise<void> {
+  const file = new URL('../docs/proofs/bench.md', import.meta.url)
+  await mkdir(new URL('./', file), { recursive: true })
+  await writeFile(file, text)
+}
 
 // These print tables of their own: their contenders share no database with the others.
 function alone(file: string, ...args: string[]): void {
