@@ -2,7 +2,7 @@ import type { Clock } from '#core/clock.ts'
 import { crashPoint } from '#core/crash-point.ts'
 import type { Claimed } from '#core/queue/claim.ts'
 import type { LeaseKey } from '#core/queue/lease.ts'
-import type { Entry } from './committer.ts'
+import type { Committed, Entry } from './committer.ts'
 import type { ActorRef, Effect, EffectCall, Json, MachineKind, Outcome, Want } from './kind.ts'
 import { type AnyEvent, MachineStuck, Stepper } from './stepper.ts'
 import type { Answer, Message } from './store.ts'
@@ -11,8 +11,9 @@ export interface ActivationDeps {
   readonly kind: MachineKind
   readonly effects: Readonly<Record<string, Effect<object, AnyEvent>>>
   readonly clock: Clock
-  /** Resolves to false when the actor is no longer ours. */
-  commit(entry: Entry): Promise<boolean>
+  commit(entry: Entry): Promise<Committed>
+  /** Brings the commands that wait for this actor (`deliver`). */
+  fetchMail(activation: Activation): Promise<void>
   loadJournal(ref: ActorRef): Promise<Map<string, Json>>
 }
 
@@ -201,9 +202,11 @@ export class Activation {
     this.fresh = []
     this.answers = []
     crashPoint('before-commit')
-    const ours = await this.deps.commit(entry)
+    const outcome = await this.deps.commit(entry)
     crashPoint('after-commit')
-    if (!ours) this.gone = true
-    return ours
+    if (outcome === 'lost') this.gone = true
+    // A command that was accepted before this commit is taken before the next effect.
+    if (outcome === 'mail' && !release) await this.deps.fetchMail(this)
+    return outcome !== 'lost'
   }
 }

@@ -26,8 +26,11 @@ export interface Entry {
   readonly rows: readonly unknown[]
 }
 
+/** `lost`: another epoch owns the actor. `mail`: written, and commands wait that the activation has not seen. */
+export type Committed = 'written' | 'mail' | 'lost'
+
 interface Waiting extends Entry {
-  readonly done: (ours: boolean) => void
+  readonly done: (outcome: Committed) => void
   readonly fail: (error: unknown) => void
 }
 
@@ -53,10 +56,10 @@ export class Committer {
   }
 
   /**
-   * @returns false when another epoch owns the actor now: nothing was written, the activation must end
+   * @returns `lost` when another epoch owns the actor now: nothing was written, the activation must end
    * @throws what the database refuses for good
    */
-  commit(entry: Entry): Promise<boolean> {
+  commit(entry: Entry): Promise<Committed> {
     return new Promise((done, fail) => {
       const { tenantId } = entry.commit.ref
       const queue = this.waiting.get(tenantId)
@@ -91,14 +94,14 @@ export class Committer {
       try {
         const atOnce = attempt === 1 ? await this.writeAtOnce(tenantId, batch) : null
         const ours = atOnce ?? (await this.write(tenantId, batch, attempt > 1))
-        for (const waiting of batch) waiting.done(ours.has(waiting.commit.ref.id))
+        for (const waiting of batch) waiting.done(committed(ours.get(waiting.commit.ref.id)))
         return
       } catch (error) {
         if (batch.length > 1 && !isOutage(error)) return await this.flushEach(tenantId, batch) // one of them is at fault
         if (!isOutage(error) || clock.monotonic() > giveUp) {
           log.error({ err: error, kind: kind.kind, actors: batch.length }, 'outcome not committed')
           // Outage: the lease decides who goes on. Refused by the database: it would be refused again, so it is an error.
-          for (const waiting of batch) isOutage(error) ? waiting.done(false) : waiting.fail(error)
+          for (const waiting of batch) isOutage(error) ? waiting.done('lost') : waiting.fail(error)
           return
         }
         await clock.sleep(RETRY_MS)
@@ -112,7 +115,7 @@ export class Committer {
 
   // The usual case in one round trip: everything is sent together, and only a batch that was ours as a whole is
   // committed. Null: nothing was written, the fence has to be asked first.
-  private async writeAtOnce(tenantId: string, batch: Waiting[]): Promise<Set<string> | null> {
+  private async writeAtOnce(tenantId: string, batch: Waiting[]): Promise<Map<string, boolean> | null> {
     const { db, kind, hostId } = this.options
     try {
       return await db.tenant(tenantId, async (tx) => {
@@ -138,7 +141,7 @@ export class Committer {
     ])
   }
 
-  private async write(tenantId: string, batch: Waiting[], repeated: boolean): Promise<Set<string>> {
+  private async write(tenantId: string, batch: Waiting[], repeated: boolean): Promise<Map<string, boolean>> {
     const { db, kind, hostId } = this.options
     return await db.tenant(tenantId, async (tx) => {
       const commits = batch.map((waiting) => waiting.commit)
@@ -147,11 +150,12 @@ export class Committer {
       const written = repeated && ours.size < batch.length ? await this.alreadyWritten(tx, commits, ours) : []
       const fenced = batch.filter((waiting) => ours.has(waiting.commit.ref.id))
       await this.writeMore(tx, fenced)
-      return new Set([...ours, ...written])
+      // Whether commands wait for those is not known: looking once too often does no harm.
+      return new Map([...ours, ...written.map((id) => [id, true] as const)])
     })
   }
 
-  private async alreadyWritten(tx: Tx, commits: Commit[], ours: Set<string>): Promise<string[]> {
+  private async alreadyWritten(tx: Tx, commits: Commit[], ours: ReadonlyMap<string, boolean>): Promise<string[]> {
     const missing = commits.filter((commit) => !ours.has(commit.ref.id))
     const expected = missing.map((commit) => ({ id: commit.ref.id, epoch: commit.epoch, version: commit.version + 1 }))
     const rows = await tx<{ id: string }[]>`
@@ -161,6 +165,11 @@ export class Committer {
       where a.tenant_id = (select core.tenant())`
     return rows.map((row) => row.id)
   }
+}
+
+function committed(mail: boolean | undefined): Committed {
+  if (mail === undefined) return 'lost'
+  return mail ? 'mail' : 'written'
 }
 
 class NotAllOurs extends Error {}

@@ -47,6 +47,7 @@ export class Runner {
   private again = false
   private expiredHint = false
   private looking = false
+  private lookAgain = false
   private stopped = true
   private renewedAt = 0
   private idle: (() => void) | null = null
@@ -186,6 +187,7 @@ export class Runner {
       effects,
       clock,
       commit: (entry) => this.committer.commit(entry),
+      fetchMail: (held) => this.fetchMail(held),
       loadJournal: (ref) => db.tenant(ref.tenantId, (tx) => loadJournal(tx, ref.id))
     })
     this.active.set(row.id, activation)
@@ -241,8 +243,17 @@ export class Runner {
     }
   }
 
+  private async fetchMail(activation: Activation): Promise<void> {
+    const { db, kind } = this.options
+    const messages = await db.system((tx) => openMessagesOf(tx, kind.kind, [activation.ref]))
+    for (const message of messages) activation.deliver(message)
+  }
+
   private async look(): Promise<void> {
-    if (this.looking) return
+    if (this.looking) {
+      this.lookAgain = true // what it reads may be older than what it was called for
+      return
+    }
     this.looking = true
     try {
       const { db, kind } = this.options
@@ -257,6 +268,10 @@ export class Runner {
       this.options.log.warn({ err: error, kind: this.options.kind.kind }, 'inbox not read')
     } finally {
       this.looking = false
+      if (this.lookAgain) {
+        this.lookAgain = false
+        void this.look()
+      }
     }
   }
 

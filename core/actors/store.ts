@@ -40,14 +40,14 @@ export interface Message {
 
 /**
  * Writes the commits of one tenant's activations, each fenced by its epoch and version, in one statement.
- * @returns the ids that were still ours; of the others not a row was written
+ * @returns the ids that were still ours, and whether commands wait for them; of the others not a row was written
  */
 export async function commitAll(
   tx: Tx,
   kind: MachineKind,
   hostId: string,
   commits: readonly Commit[]
-): Promise<Set<string>> {
+): Promise<Map<string, boolean>> {
   const states = commits.map((commit) => ({
     id: commit.ref.id,
     epoch: commit.epoch,
@@ -65,7 +65,7 @@ export async function commitAll(
     commit.journal.map(({ key, record }) => ({ id: commit.ref.id, epoch: commit.epoch, key, record }))
   )
   const answers = commits.flatMap((commit) => commit.answered.map((answer) => ({ id: commit.ref.id, ...answer })))
-  const rows = await tx<{ id: string }[]>`
+  const rows = await tx<{ id: string; mail: boolean }[]>`
     with input as materialized (
       select * from jsonb_to_recordset(${tx.json(states as never)}) as i(id uuid, epoch int, version int, state text,
         context jsonb, moves int, release boolean, queued boolean, ended boolean, frees boolean)
@@ -105,8 +105,14 @@ export async function commitAll(
       ) c
       where s.tenant_id = (select core.tenant()) and s.class = ${kind.kind} and (c.freed > 0 or c.queued > 0)
     )
-    select id from fenced`
-  return new Set(rows.map((row) => row.id))
+    select f.id, exists (
+      select from core.inbox m where m.tenant_id = (select core.tenant()) and m.actor_id = f.id and m.outcome is null
+        and m.id not in (
+          select r."messageId" from jsonb_to_recordset(${tx.json(answers as never)}) as r("messageId" uuid)
+        )
+    ) as mail
+    from fenced f`
+  return new Map(rows.map((row) => [row.id, row.mail]))
 }
 
 /** The journal of an actor, by key. */

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { reauthorize } from '#core/auth/guard.ts'
 import { resumeFrom, streamEvents, wantsEventStream } from '#core/bus/sse.ts'
 import { wireEvent } from '#core/bus/wire.ts'
 import type { StoredEvent } from '#core/events.ts'
@@ -6,7 +7,7 @@ import { idempotent, sendAnswer } from '#core/http/idempotency.ts'
 import { decodeCursor, PageQuery, page, pageOf } from '#core/http/page.ts'
 import { Timestamp } from '#core/http/time.ts'
 import type { App } from '#core/plugin.ts'
-import { SessionNotFound } from './errors.ts'
+import { SESSION_ERRORS, SessionNotFound } from './errors.ts'
 import { SessionConfig, SessionListItem, SessionState, SessionView } from './schema.ts'
 import type { Command, Sessions } from './sessions.ts'
 import { findSession, listSessions } from './store.ts'
@@ -118,7 +119,10 @@ export function sessionRoutes(app: App, sessions: Sessions): void {
       summary: 'Events of a session: JSON, or a stream with Accept: text/event-stream',
       params: IdParams,
       querystring: EventsQuery,
-      response: { 200: z.object({ data: z.array(WireEvent), nextCursor: z.string().nullable() }) }
+      response: {
+        200: z.object({ data: z.array(WireEvent), nextCursor: z.string().nullable() }),
+        204: z.null().describe('a stream that has ended: nothing follows after this event')
+      }
     },
     handler: async (request, reply) => {
       const { tenantId } = request.auth
@@ -129,9 +133,15 @@ export function sessionRoutes(app: App, sessions: Sessions): void {
       const topics = [`session:${id}`]
       const after = BigInt(request.query.after ?? 0)
       if (wantsEventStream(request)) {
-        const query = { topics, after: resumeFrom(request, after) ?? 0n }
-        const last = ({ type }: StoredEvent) => isLast(type, session.config)
-        streamEvents(reply, { bus: app.bus, clock: app.clock, tenantId, query, signal: goingDown.signal, last })
+        const from = resumeFrom(request, after) ?? 0n
+        const last = (event: StoredEvent) => isLast(event, session.config)
+        const newest = await app.bus.latest(tenantId, `session:${id}`)
+        // Nothing will follow: an EventSource that is told so (204) does not come back.
+        if (newest && newest.seq <= from && last(newest)) return reply.status(204).send(null)
+        const query = { topics, after: from }
+        const renew = () => reauthorize(request)
+        const { bus, clock } = app
+        streamEvents(reply, { bus, clock, tenantId, query, renew, signal: goingDown.signal, last })
         return reply
       }
       const events = await app.bus.history(tenantId, { after, limit: limit + 1, topics })
@@ -142,8 +152,9 @@ export function sessionRoutes(app: App, sessions: Sessions): void {
   })
 }
 
-// After a failure a rollback may still have news; without a gate that asks for one nothing follows.
-function isLast(type: string, config: SessionConfig): boolean {
+// After a gate's failure a rollback may still have news, where one of the gates asks for that; after any other nothing.
+function isLast({ type, data }: StoredEvent, config: SessionConfig): boolean {
   if (type === 'session.completed' || type === 'session.rolled_back') return true
-  return type === 'session.failed' && !config.gates.some((gate) => gate.onFail === 'rollback')
+  if (type !== 'session.failed') return false
+  return data.code !== SESSION_ERRORS.GATE_FAILED || !config.gates.some((gate) => gate.onFail === 'rollback')
 }
