@@ -71,7 +71,9 @@ const wishes: readonly [weight: number, make: (who: Member) => Wish][] = [
     })
   ],
   [3, () => ({ url: '/v1/grief/rows', cut: true })],
-  [13, () => ({ url: `/v1/grief/${pick(forced)}` })]
+  [12, () => ({ url: `/v1/grief/${pick(forced)}` })],
+  // A new connection takes 100 ms: seldom, or the rest is not tried.
+  [1, () => ({ url: random(3) === 0 ? '/v1/grief/terminate' : '/v1/grief/throw' })]
 ]
 const deck = wishes.flatMap(([weight, make]) => Array.from({ length: weight }, () => make))
 

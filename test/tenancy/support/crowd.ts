@@ -26,7 +26,7 @@ export interface Member {
   sessionIds: string[]
 }
 
-export const forced = ['throw', 'sql', 'cancel', 'timeout', 'terminate', 'abandon', 'savepoint'] as const
+export const forced = ['throw', 'sql', 'cancel', 'timeout', 'abandon', 'savepoint'] as const
 
 /** Routes that read the rows of the caller and come to grief in every way inside the transaction. */
 const griefRoom = definePlugin({
@@ -44,7 +44,7 @@ const griefRoom = definePlugin({
         return { tenants, keys, sessions }
       })
     )
-    const schema = { params: z.object({ how: z.enum(forced) }) }
+    const schema = { params: z.object({ how: z.enum([...forced, 'terminate']) }) }
     app.get('/v1/grief/:how', { config, schema }, (request) => {
       const { how } = request.params
       return request.tenant(async (tx) => {
