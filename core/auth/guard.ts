@@ -22,13 +22,29 @@ export function guardRoutes(app: App): void {
   app.addHook('onRequest', async (request) => {
     // Unknown routes are 404 for everybody.
     if (request.is404) return
-    const permission = must(request.routeOptions.config.permission, `the permission of ${request.routeOptions.url}`)
-    if (permission === 'public') return
-    const tenant = request.headers['agentos-tenant']
-    const identity = await app.auth.authenticate(bearer(request), typeof tenant === 'string' ? tenant : undefined)
-    if (permission !== 'authenticated') app.auth.require(identity, permission)
-    identities.set(request, identity)
+    const permission = permissionOf(request)
+    if (permission !== 'public') identities.set(request, await authorize(request, permission))
   })
+}
+
+/**
+ * Asks again whether the sender of a request may have what it gets, for an answer that goes on for long.
+ * @throws AuthRequired (401), PermissionMissing, TenantMismatch (403)
+ */
+export async function reauthorize(request: FastifyRequest): Promise<void> {
+  await authorize(request, permissionOf(request))
+}
+
+function permissionOf({ routeOptions }: FastifyRequest): string {
+  return must(routeOptions.config.permission, `the permission of ${routeOptions.url}`)
+}
+
+async function authorize(request: FastifyRequest, permission: string): Promise<Identity> {
+  const { auth } = request.server
+  const tenant = request.headers['agentos-tenant']
+  const identity = await auth.authenticate(bearer(request), typeof tenant === 'string' ? tenant : undefined)
+  if (permission !== 'authenticated') auth.require(identity, permission)
+  return identity
 }
 
 // Only this header: what stands in a URL ends in logs and histories.

@@ -23,3 +23,9 @@ export const AlreadyStarted = defineError(
   500,
   (name: string) => `consumer ${name} came after the bus had started: the relay marks events for the consumers it knew`
 )
+
+export const TooManyStreams = defineError('BUS_TOO_MANY_STREAMS', 429, (limit: number) => ({
+  message: `this tenant has ${limit} event streams open here, which is its limit`,
+  details: { limit },
+  retryAfterMs: 10_000
+}))

@@ -6,6 +6,7 @@ import { headOf, read } from './feed.ts'
 import { Hub } from './hub.ts'
 import { Relay } from './relay.ts'
 import { retain } from './retention.ts'
+import { readLatest } from './store/history.ts'
 import { insertEvents } from './store/outbox.ts'
 import { parseTopics, type TopicFilter } from './topics.ts'
 import { memoryTransport, type Transport } from './transport.ts'
@@ -65,6 +66,7 @@ export function createBus(options: BusOptions): Bus {
       consumers.add(name, Array.isArray(types) ? types : [types], handler, consumerOptions)
     },
     history: (tenantId, query) => readHistory(db, tenantId, query),
+    latest: (tenantId, subject) => db.system((tx) => readLatest(tx, tenantId, subject)),
     head: (tenantId, stream) => headOf(db, streamOf(tenantId, stream)),
     follow(tenantId, query, sink) {
       return hub.follow(streamOf(tenantId, query.stream), query.topics, query.after, sink)

@@ -1,7 +1,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '#core/clock.ts'
-import { RequestInvalid } from '#core/errors.ts'
+import { AppError, RequestInvalid } from '#core/errors.ts'
 import type { StoredEvent } from '#core/events.ts'
+import { TooManyStreams } from './errors.ts'
 import type { Bus, FollowQuery, Subscription } from './types.ts'
 import { wireEvent } from './wire.ts'
 
@@ -10,6 +11,10 @@ export interface SseOptions {
   clock: Clock
   tenantId: string
   query: FollowQuery
+  /** Asks with each ping whether the client may still have these events; 401 or 403 ends the stream. */
+  renew: () => Promise<void>
+  /** Streams of one tenant on one bus, default 200. */
+  perTenant?: number
   /** Comments keep proxies from cutting an idle stream. Default 15 s. */
   pingMs?: number
   /** A reader that takes nothing for this long is cut off; it comes back with its Last-Event-ID. Default 10 s. */
@@ -43,9 +48,11 @@ export function resumeFrom(request: FastifyRequest, after: bigint | undefined): 
 /**
  * Answers a request with the stream of its events (text/event-stream): id is the seq, event the name, data the event
  * as on the WebSocket. Topics must be checked before: the headers go out at once. Ends when the client goes.
+ * @throws BUS_TOO_MANY_STREAMS (429), and nothing is answered then
  */
 export function streamEvents(reply: FastifyReply, options: SseOptions): void {
   const { bus, clock, tenantId, query, signal } = options
+  const leave = enter(bus, tenantId, options.perTenant ?? 200)
   reply.hijack()
   const out = reply.raw
   out.writeHead(200, {
@@ -58,8 +65,15 @@ export function streamEvents(reply: FastifyReply, options: SseOptions): void {
 
   let subscription: Subscription | undefined
   let stalled: { cancel(): void } | undefined
-  const ping = clock.every(options.pingMs ?? 15_000, () => void (out.writableNeedDrain || out.write(': ping\n\n')))
+  const ping = clock.every(options.pingMs ?? 15_000, () => {
+    if (!out.writableNeedDrain) out.write(': ping\n\n')
+    options.renew().catch((thrown) => {
+      // What else fails is the database's trouble, not the client's.
+      if (thrown instanceof AppError && (thrown.status === 401 || thrown.status === 403)) end()
+    })
+  })
   const end = () => {
+    leave()
     ping.cancel()
     stalled?.cancel()
     subscription?.close()
@@ -73,7 +87,8 @@ export function streamEvents(reply: FastifyReply, options: SseOptions): void {
     subscription?.resume()
   })
   signal?.addEventListener('abort', end, { once: true })
-  if (signal?.aborted) {
+  // A client that went while its request was answered has closed before anybody listened.
+  if (signal?.aborted || out.destroyed) {
     end()
     return
   }
@@ -99,4 +114,23 @@ export function streamEvents(reply: FastifyReply, options: SseOptions): void {
       return taken
     }
   })
+}
+
+const open = new WeakMap<Bus, Map<string, number>>()
+
+// @returns what to call, once or more often, when the stream has ended
+function enter(bus: Bus, tenantId: string, limit: number): () => void {
+  const counts = open.get(bus) ?? new Map<string, number>()
+  open.set(bus, counts)
+  const count = counts.get(tenantId) ?? 0
+  if (count >= limit) throw new TooManyStreams(limit)
+  counts.set(tenantId, count + 1)
+  let inside = true
+  return () => {
+    if (!inside) return
+    inside = false
+    const left = (counts.get(tenantId) ?? 1) - 1
+    if (left > 0) counts.set(tenantId, left)
+    else counts.delete(tenantId)
+  }
 }

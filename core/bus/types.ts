@@ -76,6 +76,8 @@ export interface Bus {
   on<T>(consumer: string, types: EventType<T> | EventType<T>[], handler: Handler<T>, options?: ConsumerOptions): void
   /** Numbered events after `after`, at most `limit`, by seq. @throws BUS_TOPIC_INVALID */
   history(tenantId: string, query: HistoryQuery): Promise<StoredEvent[]>
+  /** The newest numbered event of one subject in the tenant's stream, as far as history reaches. */
+  latest(tenantId: string, subject: string): Promise<StoredEvent | null>
   /** The last seq given and the oldest that history still has. */
   head(tenantId: string, stream?: StreamKind): Promise<{ last: bigint; oldest: bigint }>
   /** History, then live, without gap or double. @throws BUS_TOPIC_INVALID */

@@ -28,6 +28,14 @@ export async function readEvents(
   return rows.map(toEvent)
 }
 
+/** The newest numbered event of one subject. */
+export async function readLatest(tx: Tx, streamId: string, subject: string): Promise<StoredEvent | null> {
+  const rows = await tx<EventRow[]>`
+    select id, seq, tenant_id as "tenantId", stream, type, subject, at, data from core.event
+    where stream_id = ${streamId} and subject = ${subject} and seq is not null order by seq desc limit 1`
+  return rows[0] ? toEvent(rows[0]) : null
+}
+
 /** A filter that the index by subject answers alone. */
 export function onlySubjects(filter: TopicFilter): boolean {
   return !filter.all && filter.types.size === 0 && filter.prefixes.length === 0

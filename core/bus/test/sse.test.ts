@@ -1,13 +1,15 @@
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
-import { resumeFrom, streamEvents, wantsEventStream } from '#core/bus/sse.ts'
+import { AuthRequired } from '#core/auth/errors.ts'
+import { resumeFrom, type SseOptions, streamEvents, wantsEventStream } from '#core/bus/sse.ts'
 import { Ticked, Tocked, testBus, upTo } from '#core/bus/test/support.ts'
 import { systemClock } from '#core/clock.ts'
+import { DatabaseUnavailable } from '#core/db/errors.ts'
 import { pending } from '#core/events.ts'
 import { newId } from '#core/ids.ts'
 import { until } from '#test/support/until.ts'
 
-async function serve(t: Test) {
+async function serve(t: Test, more: Partial<SseOptions> = {}) {
   const test = await testBus(t)
   await test.bus.start()
   const tenantId = newId()
@@ -25,6 +27,8 @@ async function serve(t: Test) {
       tenantId,
       query,
       pingMs: 20,
+      renew: async () => {},
+      ...more,
       last: (event) => event.type === 'probe.tocked'
     })
   })
@@ -116,4 +120,36 @@ t.test('a Last-Event-ID that is no seq is refused', async (t) => {
   const { url } = await serve(t)
   const response = await fetch(url, { headers: { ...sse, 'last-event-id': '12; drop' } })
   t.match(await response.json(), { code: 'REQUEST_INVALID' })
+})
+
+t.test('a stream ends when its client may not have it any more, and only then', async (t) => {
+  let answer: Error = new DatabaseUnavailable('away')
+  let asked = 0
+  const renew = async () => {
+    asked++
+    throw answer
+  }
+  const { url, open } = await serve(t, { renew })
+  const response = await fetch(url, { headers: sse })
+  await until(() => asked > 2, 'some pings')
+  t.equal(open(), 1, 'the database was away, the client stays')
+  answer = new AuthRequired('revoked')
+  await response.text()
+  await until(() => open() === 0, 'the end')
+})
+
+t.test('a tenant has so many streams at once; one that ends makes room', async (t) => {
+  const { url, open } = await serve(t, { perTenant: 2 })
+  const first = new AbortController()
+  const rest = new AbortController()
+  t.teardown(() => rest.abort())
+  await fetch(url, { headers: sse, signal: first.signal })
+  await fetch(url, { headers: sse, signal: rest.signal })
+  t.match(await (await fetch(url, { headers: sse })).json(), { code: 'BUS_TOO_MANY_STREAMS' })
+  first.abort()
+  await until(async () => {
+    const again = await fetch(url, { headers: sse, signal: rest.signal })
+    return again.status === 200
+  }, 'room for another')
+  t.ok(open() >= 2)
 })
