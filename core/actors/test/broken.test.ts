@@ -22,7 +22,7 @@ t.test('an actor whose outcome can never be written ends with a reason instead o
   const session = await app.reaches(tenant, body.id, 'FAILED')
   t.match(session.error, { code: 'PULSE_INTERNAL', message: /could not be recorded/ })
   t.equal(session.transitions.at(-1).cause, 'recovery')
-  t.equal(tools.calls.length, 5)
+  t.ok(tools.calls.length >= 5, 'it was tried again before that')
   const [slot] = await app.sql`select running, queued from core.slot where tenant_id = ${tenant.tenantId}`
   t.strictSame({ ...slot }, { running: 0, queued: 0 })
 })

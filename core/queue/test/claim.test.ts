@@ -168,7 +168,7 @@ t.test(
     const log = createLog({ level: 'silent' })
     const committer = new Committer({ kind, hostId: A, db, bus, clock: systemClock, log, lanes: 2 })
     const { commit } = { commit: lastCommit(stale) }
-    t.equal(await committer.commit({ commit, events: [], rows: [] }), false)
+    t.equal(await committer.commit({ commit, events: [], rows: [] }), 'lost')
     t.strictSame(await look(), before, 'not a row was written')
 
     t.equal(await finish(other, B, taken), true)
