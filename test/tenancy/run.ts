@@ -46,7 +46,11 @@ const [code] = await once(tap, 'exit')
 const counted = await Promise.all(parts.map(async ([file, what]) => ({ what, ...(await read(file)) })))
 await rm(dir, { recursive: true })
 for (const { part, counts } of counted) console.log(`${part}: ${line(counts)}`)
-if (code === 0 && proof === '--proof') await writeFile(join(root, 'docs/proofs/tenancy.md'), document())
+if (code === 0 && proof === '--proof') {
+  const file = join(root, 'docs/proofs/tenancy.md')
+  await writeFile(file, document())
+  await once(spawn('biome', ['format', '--write', file], { cwd: root, stdio: 'inherit' }), 'exit')
+}
 process.exitCode = code ?? 1
 
 async function read(file: string): Promise<Part> {
