@@ -26,7 +26,7 @@ interface Running {
   readonly at: number
 }
 
-const main = fileURLToPath(new URL('../config/main.ts', import.meta.url))
+const main = fileURLToPath(import.meta.resolve('#config/main.ts'))
 const PATIENCE_MS = 60_000
 const STEPS = 400
 
