@@ -14,7 +14,7 @@ import { type SessionRow, sessionCreated, sessionKind } from './kind.ts'
 import { INITIAL, type SessionContext, type SessionPlan } from './machine.ts'
 import { makePlan } from './plan.ts'
 import { PRIORITIES, type SessionConfig, type SessionState, type SessionView } from './schema.ts'
-import { findHistory, findPlanName, findSession, insertCheckpoints, setResults } from './store.ts'
+import { findHistory, findPlanName, findSession, insertCheckpoints, lockSession, setResults } from './store.ts'
 import { viewSession } from './view.ts'
 
 export interface SessionsDeps {
@@ -183,9 +183,12 @@ export class Sessions {
   async expire(job: ExpireJob): Promise<void> {
     const { actors, db } = this.deps
     await db.tenant(job.tenantId, async (tx) => {
+      await lockSession(tx, job.sessionId) // what is read now still holds when the event is sent
       const session = await findSession(tx, job.sessionId)
       if (!session || session.endedAt) return
-      if (job.reason === 'pause' && (session.state !== 'PAUSED' || session.moves !== job.moves)) return
+      // Resumed in time and waiting for a slot counts as resumed.
+      const stillPaused = session.state === 'PAUSED' && session.moves === job.moves && !session.waiting
+      if (job.reason === 'pause' && !stillPaused) return
       const event =
         job.reason === 'deadline'
           ? {
