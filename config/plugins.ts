@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { MigrationRoom } from '#core/db/index.ts'
+import { deriveSecrets, type MigrationRoom } from '#core/db/index.ts'
 import { coreMigrations } from '#core/migrations.ts'
 import { migrationsOf, type Seat } from '#core/plugin.ts'
 import { PlanTable } from '#core/tenants/plans.ts'
@@ -13,12 +13,18 @@ import type { Env } from './env.ts'
 export const planTable = PlanTable.parse(JSON.parse(readFileSync(new URL('./plans.json', import.meta.url), 'utf8')))
 
 /** Every room of this server, with its options; the boot order follows from their needs. */
-export function seats(env: Pick<Env, 'home' | 'sandboxRequire'>): Seat[] {
+export function seats(env: Pick<Env, 'home' | 'sandboxRequire'> & Partial<Pick<Env, 'secret'>>): Seat[] {
+  // Hosts of one database share the secret, and by it the registry's key: each trusts what the others counter-signed.
+  const keySeed = env.secret && deriveSecrets(env.secret).registryKeySeed
   return [
     { room: gatewayRoom },
     {
       room: skillsRegistry,
-      options: { keyFile: join(env.home, 'registry.key'), sandbox: { require: env.sandboxRequire } }
+      options: {
+        keyFile: join(env.home, 'registry.key'),
+        ...(keySeed ? { keySeed } : {}),
+        sandbox: { require: env.sandboxRequire }
+      }
     },
     { room: pulse, options: { plans: planTable } }
   ]

@@ -42,6 +42,7 @@ export interface FullKernel extends Kernel {
 
 /** Effects get this long to finish when the host goes down; what still runs is cut off and handed to another host. */
 const DRAIN_MS = 8000
+const JOBS_MS = 2500
 
 /** Makes the parts, in the order in which they stand on each other. Nothing runs yet. */
 export function createKernel(options: KernelOptions): FullKernel {
@@ -58,7 +59,8 @@ export function createKernel(options: KernelOptions): FullKernel {
   shutdown.step('stop-claiming', 'actors', () => actors.stopClaiming())
   shutdown.step('close-sockets', 'ws', () => ws.close())
   shutdown.step('drain', 'actors', () => actors.stop(DRAIN_MS))
-  shutdown.step('drain', 'jobs', () => jobs.stop(DRAIN_MS))
+  // After the actors: a session that pauses in the drain still sends its timer.
+  shutdown.step('release-leases', 'jobs', () => jobs.stop(JOBS_MS))
   shutdown.step('release-leases', 'bus', () => bus.stop())
   shutdown.step('close-pools', 'db', () => db.close())
   return { db, clock, log, auth, bus, jobs, actors, objects, ports: new Ports(), ws, health, shutdown }

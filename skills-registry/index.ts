@@ -35,7 +35,8 @@ const skillsRegistry = definePlugin<RegistryOptions>({
   migrations: new URL('./sql/', import.meta.url),
   async register(app, options) {
     const objects = app.getDecorator<ObjectStore>('objects')
-    const registryKey = await loadOrCreateKeyFile(options.keyFile)
+    const seed = options.keySeed && Buffer.from(options.keySeed.reveal(), 'base64url')
+    const registryKey = await loadOrCreateKeyFile(options.keyFile, seed)
     const sandbox = new Sandbox({ clock: app.clock, log: app.log, ...options.sandbox })
     app.addHook('onClose', () => sandbox.close())
     app.health.add('sandbox', () => describeSandbox(sandbox), { required: options.sandbox.require === 'strict' })

@@ -9,6 +9,8 @@ export interface DerivedSecrets {
   tenantHmacKey: Secret
   /** base64url of 32 bytes: the first key encryption key of the vault */
   kek: Secret
+  /** base64url of 32 bytes: what the registry's signing key is made of */
+  registryKeySeed: Secret
   /** Says whether a database was made with this secret, without telling the secret. */
   check: string
 }
@@ -23,6 +25,7 @@ export function deriveSecrets(secret: Secret): DerivedSecrets {
     apiKeyPepper: new Secret(derive('api-key-pepper')),
     tenantHmacKey: new Secret(derive('tenant-hmac')),
     kek: new Secret(derive('kek-1')),
+    registryKeySeed: new Secret(derive('registry-key')),
     check: derive('installation-check')
   }
 }

@@ -1,4 +1,12 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from 'node:crypto'
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  sign,
+  verify
+} from 'node:crypto'
 import { chmod, link, mkdir, open, readFile, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { sha256 } from '#skills-registry/package/digest.ts'
@@ -44,9 +52,17 @@ export function publicKeyFrom(spki: string): PublicKey {
   return key
 }
 
-/** A new key pair and its PEM (PKCS 8), for whoever keeps it elsewhere than in a file. */
-export function createKey(): { key: SigningKey; pem: string } {
-  const { privateKey } = generateKeyPairSync('ed25519')
+// PKCS 8 of an ed25519 key (RFC 8410) up to its 32 bytes of seed.
+const PKCS8_ED25519 = Buffer.from('302e020100300506032b657004220420', 'hex')
+
+/**
+ * A key pair and its PEM (PKCS 8), for whoever keeps it elsewhere than in a file.
+ * @param seed 32 bytes: the same seed gives the same key. Without it a new one.
+ */
+export function createKey(seed?: Uint8Array): { key: SigningKey; pem: string } {
+  const privateKey = seed
+    ? createPrivateKey({ key: Buffer.concat([PKCS8_ED25519, seed]), format: 'der', type: 'pkcs8' })
+    : generateKeyPairSync('ed25519').privateKey
   return { key: describePrivate(privateKey), pem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() }
 }
 
@@ -54,11 +70,11 @@ export function createKey(): { key: SigningKey; pem: string } {
  * Writes a new key pair to a file of mode 0600 (PEM, PKCS 8).
  * @throws EEXIST when the file is there: a key is never overwritten
  */
-export async function createKeyFile(file: string): Promise<SigningKey> {
+export async function createKeyFile(file: string, seed?: Uint8Array): Promise<SigningKey> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 })
-  const { key, pem } = createKey()
+  const { key, pem } = createKey(seed)
   // Linked into place when it is complete: a second process sees no file or a whole key, never half of one.
-  const draft = `${file}.${key.keyId.slice(0, 16)}`
+  const draft = `${file}.${randomBytes(8).toString('hex')}`
   const handle = await open(draft, 'wx', 0o600)
   try {
     await handle.writeFile(pem)
@@ -90,14 +106,14 @@ export async function loadKeyFile(file: string): Promise<SigningKey> {
 }
 
 /** loadKeyFile, made on first use; two processes at once end with the same key. */
-export async function loadOrCreateKeyFile(file: string): Promise<SigningKey> {
+export async function loadOrCreateKeyFile(file: string, seed?: Uint8Array): Promise<SigningKey> {
   try {
     return await loadKeyFile(file)
   } catch (cause) {
     if (!(cause instanceof Error && 'code' in cause && cause.code === 'ENOENT')) throw cause
   }
   try {
-    return await createKeyFile(file)
+    return await createKeyFile(file, seed)
   } catch (cause) {
     if (!(cause instanceof Error && 'code' in cause && cause.code === 'EEXIST')) throw cause
     return loadKeyFile(file)

@@ -160,3 +160,17 @@ t.test('a bundle is refused when its envelope is another than the one that was s
   })
   t.end()
 })
+
+t.test('hosts that share a seed share a key, whichever of them writes it down', async (t) => {
+  const seed = Buffer.alloc(32, 7)
+  const [a, b] = [`${t.testdir()}/a.key`, `${t.testdir()}/b.key`]
+  const [one, two, again] = [
+    await loadOrCreateKeyFile(a, seed),
+    await loadOrCreateKeyFile(b, seed),
+    await loadOrCreateKeyFile(a)
+  ]
+  t.equal(one.keyId, two.keyId)
+  t.equal(one.keyId, again.keyId)
+  t.ok(two.verify(Buffer.from('x'), one.sign(Buffer.from('x'))))
+  t.not(createKey().key.keyId, createKey().key.keyId)
+})
