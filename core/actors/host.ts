@@ -33,7 +33,7 @@ export const InboxFull = defineError('ACTORS_INBOX_FULL', 429, (kind: string, id
   retryAfterMs: 1000
 }))
 
-/** Different commands that may wait for one actor. */
+/** Commands that may wait for one actor. */
 const INBOX_MAX = 20
 
 /** What a room registers beside its (pure) kind: what does the I/O. */
@@ -192,18 +192,17 @@ export class ActorHost {
    */
   async send(tx: Tx, kindName: string, id: string, event: AnyEvent, by: string): Promise<Sent> {
     const { kind, runner } = this.registered(kindName)
-    const wanted = newId()
+    const messageId = newId()
     const row = await lockActor(tx, kind, id)
     if (!row) throw new ActorNotFound(kindName, id)
     if (row.leased) {
-      const message = { id: wanted, actorId: id, event: event as Message['event'], by }
-      const messageId = await insertMessage(tx, kindName, message, INBOX_MAX)
-      if (messageId === null) throw new InboxFull(kindName, id, INBOX_MAX)
+      const message = { id: messageId, actorId: id, event: event as Message['event'], by }
+      if (!(await insertMessage(tx, kindName, message, INBOX_MAX))) throw new InboxFull(kindName, id, INBOX_MAX)
       this.options.db.afterCommit(tx, () => runner.poke(id))
       return { outcome: 'pending', state: row.state, messageId }
     }
     const { applied, state } = await this.applyIdle(tx, kind, row, event, by)
-    return { outcome: applied ? 'applied' : 'refused', state, messageId: wanted }
+    return { outcome: applied ? 'applied' : 'refused', state, messageId }
   }
 
   /** Waits, outside a transaction, until a pending command was taken; `pending` again when `ms` are over. */

@@ -140,26 +140,24 @@ export async function openMessagesOf(tx: Tx, kind: string, refs: readonly ActorR
 }
 
 /**
- * Puts a command into the inbox of an actor that a host runs. The same command that still waits there is not added again.
- * @returns its id; null when the inbox is full
+ * Puts a command into the inbox of an actor that a host runs.
+ * @returns false when `limit` commands wait there already
  */
 export async function insertMessage(
   tx: Tx,
   kind: string,
   message: Omit<Message, 'tenantId'>,
   limit: number
-): Promise<string | null> {
-  const event = tx.json(message.event)
-  const waiting = await tx<{ id: string; same: boolean }[]>`
-    select id, event = ${event}::jsonb as same from core.inbox
-    where tenant_id = (select core.tenant()) and actor_id = ${message.actorId} and outcome is null limit ${limit}`
-  const same = waiting.find((row) => row.same)
-  if (same) return same.id
-  if (waiting.length >= limit) return null
-  await tx`
+): Promise<boolean> {
+  // The caller holds the actor's row lock: nobody adds between the count and the insert.
+  const done = await tx`
     insert into core.inbox (actor_id, id, kind, event, by)
-    values (${message.actorId}, ${message.id}, ${kind}, ${event}, ${message.by})`
-  return message.id
+    select ${message.actorId}, ${message.id}, ${kind}, ${tx.json(message.event)}, ${message.by}
+    where ${limit} > (
+      select count(*) from core.inbox
+      where tenant_id = (select core.tenant()) and actor_id = ${message.actorId} and outcome is null
+    )`
+  return done.count === 1
 }
 
 /** An actor's row, locked for the rest of the transaction. `leased`: a host runs it, or it is about to be run. */

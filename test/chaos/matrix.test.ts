@@ -128,6 +128,7 @@ async function stage(t: Test): Promise<Stage> {
 /** What must be the same with and without the crash: everything but ids, times and epochs. */
 function essence(ledger: Ledger, verb: Verb) {
   const { state, held, result, error, journal, checkpoints, events, transitions } = ledger
+  const pauses = verb === 'pause' || verb === 'resume'
   const types = events.map(({ type, pct }) => (pct === null ? type : `${type} ${pct}`))
   return {
     state,
@@ -138,9 +139,10 @@ function essence(ledger: Ledger, verb: Verb) {
       .map(({ key, status, output }) => ({ key, status, output }))
       .sort((a, b) => (a.key < b.key ? -1 : 1)),
     checkpoints,
-    // A crash may bring the pause before the step that it was sent in, instead of after it: both are pauses.
-    events: verb === 'pause' ? types.sort() : types,
-    moves: verb === 'pause' ? null : transitions.map(({ from, to, cause }) => `${from} ${to} ${cause}`)
+    // The pause is sent while s2 runs, and taken in the middle of s2's outcome or behind it, before or after a crash: each
+    // is a pause. That the moves are legal is checked for every session of the storm.
+    events: pauses ? types.sort() : types,
+    moves: pauses ? null : transitions.map(({ from, to, cause }) => `${from} ${to} ${cause}`)
   }
 }
 

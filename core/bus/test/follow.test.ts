@@ -160,7 +160,6 @@ t.test('what a host numbered and died before telling is delivered all the same',
   t.ok(sink.events.length >= 10)
 })
 
-// Not those being set up: postgres.js asks for the array types there with a query whose rejection nobody handles.
 t.test('when the database cuts every connection, events go on without gap or double', async (t) => {
   const { bus, db, sql } = await testBus(t, { pollMs: 20 })
   await bus.start()
@@ -172,13 +171,13 @@ t.test('when the database cuts every connection, events go on without gap or dou
   }
   bus.follow(A, { topics: ['*'], after: 0n }, { push: sink.push, opened })
   await until(() => open, 'the beginning')
-  await systemClock.sleep(120) // its connections are set up
   let committed = 0
   for (const n of upTo(40)) {
-    if (n % 10 === 0)
-      await sql`select pg_terminate_backend(pid) from pg_stat_activity
-        where datname = current_database() and usename in ('agentos_app', 'agentos_system')
-        and backend_start < clock_timestamp() - interval '100 ms'`
+    if (n % 10 === 0) {
+      const cut = await sql`select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and usename in ('agentos_app', 'agentos_system')`
+      t.ok(cut.length > 0, 'connections were cut')
+    }
     // a transaction that was cut is the sender's to repeat
     await db
       .tenant(A, (tx) => bus.emit(tx, Ticked, 'p', { n }))
@@ -188,7 +187,6 @@ t.test('when the database cuts every connection, events go on without gap or dou
       )
   }
   t.ok(committed > 30)
-  t.ok(committed < 40, 'some transactions were cut')
   await until(async () => (await bus.head(A)).last >= BigInt(committed), 'all numbered')
   await until(() => sink.events.length >= committed, 'all delivered')
   t.strictSame(sink.seqs(), upTo(sink.events.length))
