@@ -8,7 +8,7 @@ import { Secret } from '#core/secret.ts'
 import { chooseLaunch, deathSignal, findBinaries, give, type Launch } from './embedded-launch.ts'
 import { initCluster, type RunningServer, startServer, stopServer } from './embedded-server.ts'
 import { EmbeddedFailed, EmbeddedInUse } from './errors.ts'
-import { readPostmaster } from './postmaster.ts'
+import { isAlive, livingStarter, readPostmaster } from './postmaster.ts'
 import { stayAwake } from './stay-awake.ts'
 import { type DbLog, type Pool, silentLog } from './types.ts'
 
@@ -122,6 +122,7 @@ async function claim(server: RunningServer, options: Claim): Promise<EmbeddedPos
     connection: { application_name: `agentos process ${process.pid}` }
   })
   try {
+    if (server.attached) await leaveToStarter(sql, server, dir, clock)
     if (!(await lockFolder(sql, clock))) throw new EmbeddedInUse(dir, await holder(sql), server.port)
     const [there] = await sql`select 1 as yes from pg_database where datname = ${database}`
     if (!there) await sql`create database ${sql(database)}`
@@ -141,6 +142,19 @@ async function claim(server: RunningServer, options: Claim): Promise<EmbeddedPos
       log.info({ dir }, 'database stopped')
     }
   }
+}
+
+// A server that another living process has just started is that one's, also in the moment before it takes the lock: whoever
+// took it first would lose the database with the refused starter.
+async function leaveToStarter(sql: Pool, server: RunningServer, dir: string, clock: Clock): Promise<void> {
+  const starter = await livingStarter(server.pid)
+  if (starter === undefined || starter === process.pid) return
+  for (const end = clock.monotonic() + patienceMs; clock.monotonic() < end; await clock.sleep(25)) {
+    const name = await holder(sql)
+    if (name !== 'unknown') throw new EmbeddedInUse(dir, name, server.port)
+    if (!isAlive(starter)) return
+  }
+  throw new EmbeddedInUse(dir, `process ${starter}`, server.port)
 }
 
 // A killed holder's lock goes when the server has noticed its closed socket: give it that moment.

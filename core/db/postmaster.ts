@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readFile, readlink } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 
 /** What a server says about itself in postmaster.pid. */
 export interface Postmaster {
@@ -33,6 +33,18 @@ export function isAlive(pid: number): boolean {
   } catch {
     return process.platform !== 'linux'
   }
+}
+
+/**
+ * The process that started a server, when it still runs: the server will end with it (pdeathsig), so nobody else may
+ * take it over. An orphan's parent is init or a container's reaper, which is no node. Linux only; elsewhere unknown.
+ */
+export async function livingStarter(pid: number): Promise<number | undefined> {
+  const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
+  const parent = Number(text.slice(text.lastIndexOf(')') + 1).split(' ')[2])
+  if (!Number.isInteger(parent) || parent <= 1 || !isAlive(parent)) return undefined
+  const program = await readlink(`/proc/${parent}/exe`).catch(() => '')
+  return basename(program) === basename(process.execPath) ? parent : undefined
 }
 
 // After a reboot the id in a stale file may be any process's. Where there is no /proc, an id that lives must do.

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { systemClock } from '#core/clock.ts'
+import { chooseLaunch, findBinaries } from '#core/db/embedded-launch.ts'
 import { startEmbeddedPostgres } from '#core/db/index.ts'
 import { isAlive, readPostmaster } from '#core/db/postmaster.ts'
 import { stayAwake } from '#core/db/stay-awake.ts'
@@ -154,15 +155,37 @@ t.test('SIGINT and SIGTERM of the parent’s group do not reach the database', {
 
 t.test('a server whose parent is gone is taken over', { skip: !linux }, async (t) => {
   const dir = await home(t)
+  const data = join(dir, 'data')
   const first = await startEmbeddedPostgres({ dir, settings })
-  // What is left where no signal comes at the parent's death: the server runs, nobody holds its lock.
+  await first.stop()
+  // What is left where no signal comes at the parent's death: the server runs, its starter does not.
+  const binaries = await findBinaries()
+  const { prefix } = await chooseLaunch(binaries, dir)
+  const given = [`port=${first.port}`, 'listen_addresses=127.0.0.1', 'unix_socket_directories=', 'fsync=off']
+  const program = [...prefix, binaries.postgres, '-D', data, ...given.flatMap((setting) => ['-c', setting])]
+  spawn('sh', ['-c', '"$@" >/dev/null 2>&1 &', 'sh', ...program], {
+    env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
+    cwd: '/'
+  })
+  await until('the orphan is ready', async () => (await readPostmaster(data))?.ready === true)
+  const orphan = await readPostmaster(data)
+  const next = await server(t, dir, 'stop')
+  t.match(next, { attached: true, pid: orphan?.pid, port: first.port })
+  await until('the new owner stopped it', () => !isAlive(orphan?.pid ?? 0))
+})
+
+t.test('a server whose starter lives is that one’s, also while nobody holds its lock', { skip: !linux }, async (t) => {
+  const dir = await home(t)
+  const first = await startEmbeddedPostgres({ dir, settings })
+  t.teardown(() => first.stop())
   const sql = adminConnection(first.url)
   await sql`
     select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = ${`agentos process ${process.pid}`}`
   await sql.end()
-  const next = await server(t, dir, 'stop')
-  t.match(next, { attached: true, pid: first.pid, port: first.port })
-  await until('the new owner stopped it', () => !isAlive(first.pid))
+  const { code, message } = await server(t, dir)
+  t.equal(code, 'DB_EMBEDDED_IN_USE')
+  t.match(message, `process ${process.pid}`)
+  t.equal(isAlive(first.pid), true)
 })
 
 t.test(
