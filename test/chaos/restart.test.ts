@@ -22,7 +22,7 @@ const STEP_MS = 150
 
 t.test('a server killed in the middle of a session goes on with it within 2 s of its next start', async (t) => {
   const home = await mkdtemp(join(tmpdir(), 'agentos-restart-'))
-  t.teardown(() => rm(home, { recursive: true, force: true }))
+  t.teardown(() => rm(home, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 }))
   const callsFile = join(home, 'calls.jsonl')
   const start = () => {
     const server = spawnServer(new URL('./host.ts', import.meta.url), ['functions', callsFile], { AGENTOS_HOME: home })

@@ -37,7 +37,7 @@ export type Rooms = 'skills' | 'functions'
 /** @param t what is left is removed by its teardown */
 export async function makeWorld(t: { teardown(run: () => unknown): unknown }, kind: Rooms): Promise<World> {
   const dir = await mkdtemp(join(tmpdir(), 'agentos-chaos-'))
-  t.teardown(() => rm(dir, { recursive: true, force: true }))
+  t.teardown(() => rm(dir, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 }))
   const all = seats({ home: dir, sandboxRequire: 'best' })
   const rooms = kind === 'skills' ? all : all.filter(({ room }) => room.name !== 'skills-registry')
   const base = await testDb(t, { rooms: migrations(rooms) })

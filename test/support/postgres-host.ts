@@ -18,7 +18,8 @@ const ready = join(dir, 'ready.json')
 
 await stayAwake(async () => {
   for (const name of await readdir(dir)) {
-    if (/^\d+$/.test(name) && !isAlive(Number(name))) await rm(join(dir, name), { recursive: true, force: true })
+    if (/^\d+$/.test(name) && !isAlive(Number(name)))
+      await rm(join(dir, name), { recursive: true, force: true, maxRetries: 50, retryDelay: 100 })
   }
   const server = await startEmbeddedPostgres({
     dir: own,
@@ -48,5 +49,5 @@ await stayAwake(async () => {
   }
   await sql.end({ timeout: 1 })
   await server.stop()
-  await rm(own, { recursive: true, force: true })
+  await rm(own, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 })
 })

@@ -33,7 +33,7 @@ export async function pulseApp(
   options: { rooms?: Seat[]; start?: boolean; eventRetentionDays?: number } = {}
 ): Promise<PulseApp> {
   const dir = await mkdtemp(join(tmpdir(), 'agentos-objects-'))
-  t.teardown(() => rm(dir, { recursive: true, force: true }))
+  t.teardown(() => rm(dir, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 }))
   let kernel: FullKernel | undefined
   const seats: Seat[] = [
     { room: gatewayRoom },
