@@ -20,7 +20,9 @@ export class KeptHost {
   }
 
   async up(): Promise<string> {
-    await until(() => this.url !== null || this.deaths.length > 3, `${this.name} is up`)
+    // It is killed on purpose again and again; what must not be is that it cannot come up now.
+    const before = this.deaths.length
+    await until(() => this.url !== null || this.deaths.length > before + 3, `${this.name} is up`)
     if (this.url === null) throw new Error(this.deaths.join('\n'))
     return this.url
   }
