@@ -4,7 +4,7 @@ import type { Claimed } from '#core/queue/claim.ts'
 import type { LeaseKey } from '#core/queue/lease.ts'
 import type { Committed, Entry } from './committer.ts'
 import type { ActorRef, Effect, EffectCall, Json, MachineKind, Outcome, Want } from './kind.ts'
-import { type AnyEvent, MachineStuck, Stepper } from './stepper.ts'
+import { type AnyEvent, causeOf, MachineStuck, Stepper } from './stepper.ts'
 import type { Answer, Message } from './store.ts'
 
 export interface ActivationDeps {
@@ -116,7 +116,7 @@ export class Activation {
 
   private takeCommands(): void {
     for (let message = this.inbox.shift(); message; message = this.inbox.shift()) {
-      const applied = this.stepper.apply(message.event, message.by === 'timer' ? 'timer' : 'command', message.by)
+      const applied = this.stepper.apply(message.event, causeOf(message.by), message.by)
       const outcome = applied ? 'applied' : 'refused'
       this.answers.push({ messageId: message.id, outcome, state: this.stepper.state })
     }

@@ -10,7 +10,7 @@ import { adjust, enqueue, type SlotLimits } from '#core/queue/slots.ts'
 import type { Write } from './committer.ts'
 import type { ActorRef, ActorRow, Effect, MachineKind } from './kind.ts'
 import { Runner } from './runner.ts'
-import { type AnyEvent, Stepper } from './stepper.ts'
+import { type AnyEvent, causeOf, Stepper } from './stepper.ts'
 import { arrowRows, insertActors, insertMessage, lockActor, type Message, writeIdle } from './store.ts'
 
 export const ActorNotFound = defineError(
@@ -254,7 +254,7 @@ export class ActorHost {
     const { bus, db } = this.options
     const { wiring, runner } = this.registered(kind.kind)
     const stepper = new Stepper(kind, row, row.state, kind.restore(row))
-    if (!stepper.apply(event, by === 'timer' ? 'timer' : 'command', by)) return { applied: false, state: row.state }
+    if (!stepper.apply(event, causeOf(by), by)) return { applied: false, state: row.state }
     const wanted = stepper.settle(by)
     const { arrows, events, rows } = stepper.take()
     const { queued, ended, state, context } = stepper

@@ -10,6 +10,9 @@ export const MachineStuck = defineError(
     `${kind} in ${state} wants ${event}, and its machine has no such arrow`
 )
 
+/** Why a command moves an actor: a timer's is a timer, everybody else's a command. */
+export const causeOf = (by: string): Cause => (by === 'timer' ? 'timer' : 'command')
+
 /** An event as the host sees it: only its name matters here. */
 export interface AnyEvent {
   readonly type: string
@@ -30,7 +33,6 @@ export class Stepper {
   rows: unknown[] = []
   /** The context changed since the last `take`, even without an arrow. */
   touched = false
-  private steps = 0
   private readonly kind: MachineKind
   private readonly ref: ActorRef
 
@@ -74,7 +76,7 @@ export class Stepper {
 
   /** Follows the wanted events until an effect or nothing is wanted. `between` runs before each, for commands. */
   settle(by: string, between?: () => void): Extract<Want<never>, { effect: string }> | null {
-    for (this.steps = 0; this.steps < MAX_STEPS; this.steps += 1) {
+    for (let step = 0; step < MAX_STEPS; step += 1) {
       between?.()
       const want = this.want()
       if (want === null || 'effect' in want) return want

@@ -1,4 +1,4 @@
-import type { ActorHost, NewActor, Sent, WriteEntry } from '#core/actors/index.ts'
+import { type ActorHost, ActorNotFound, type NewActor, type Sent, type WriteEntry } from '#core/actors/index.ts'
 import type { Bus } from '#core/bus/index.ts'
 import type { Clock } from '#core/clock.ts'
 import { crashPoint } from '#core/crash-point.ts'
@@ -139,9 +139,10 @@ export class Sessions {
     const { actors, db } = this.deps
     const ref = { tenantId: context.tenantId, id }
     const sent: Sent = await db.tenant(context, async (tx) => {
-      const exists = await findSession(tx, id)
-      if (!exists) throw new SessionNotFound(id)
-      return await actors.send(tx, 'session', id, { type: command }, by)
+      // The send locks the row anyway: reading it first, config and all, would only be done twice.
+      return await actors.send(tx, 'session', id, { type: command }, by).catch((error: unknown) => {
+        throw error instanceof ActorNotFound ? new SessionNotFound(id) : error
+      })
     })
     const answer = sent.outcome === 'pending' ? await actors.answer(ref, sent, ANSWER_MS) : sent
     if (answer.outcome === 'refused') throw new SessionConflict(id, command, answer.state)
