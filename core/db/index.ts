@@ -5,4 +5,12 @@ export { type MigrateOptions, migrate } from './migrate.ts'
 export type { MigrationRoom } from './migration-files.ts'
 export { type OpenDbOptions, openDb } from './pool.ts'
 export { type DerivedSecrets, deriveSecrets, loginUrl } from './secrets.ts'
-export { type Db, type DbLog, type ReservedConnection, silentLog, type TenantContext, type Tx } from './types.ts'
+export {
+  type Actor,
+  type Db,
+  type DbLog,
+  type ReservedConnection,
+  silentLog,
+  type TenantContext,
+  type Tx
+} from './types.ts'

@@ -68,7 +68,12 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
       const tenantId = given.tenantId.toLowerCase()
       if (!uuid.test(tenantId)) throw new TenantInvalid(given.tenantId)
       const userId = given.userId ?? ''
-      const claims = JSON.stringify({ ...given.claims, tenant_id: tenantId, ...(userId ? { sub: userId } : {}) })
+      const claims = JSON.stringify({
+        ...given.claims,
+        tenant_id: tenantId,
+        ...(userId ? { sub: userId } : {}),
+        ...(given.actor ? { actor: given.actor } : {})
+      })
       const enter = (tx: Tx) => {
         tx`select set_config('agentos.tenant', ${tenantId}, true), set_config('agentos.user', ${userId}, true),
                   set_config('request.jwt.claims', ${claims}, true)`

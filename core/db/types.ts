@@ -8,12 +8,23 @@ export type Pool = Sql<Types>
 export type Tx = TransactionSql<Types>
 export type ReservedConnection = ReservedSql<Types>
 
+/** Who does what a transaction does: `id` of the kind's own (key id, user id, skill name, rule name, login). */
+export interface Actor {
+  kind: 'key' | 'user' | 'skill' | 'rule' | 'operator' | 'system'
+  id: string
+  requestId?: string
+  /** IP address */
+  from?: string
+}
+
 export interface TenantContext {
   /** uuid, lower or upper case */
   tenantId: string
   userId?: string
   /** `request.jwt.claims`, so that the same policies hold on Supabase */
   claims?: Record<string, unknown>
+  /** stands in the claims as `actor`, signed with them: an audit row takes it from there */
+  actor?: Actor
 }
 
 export interface Db {
