@@ -228,15 +228,7 @@ async function checkRoute(t: Test, route: string, row: RouteRow): Promise<void> 
 }
 
 async function foreignIds(t: Test, route: string, row: RouteRow, headers: object): Promise<void> {
-  const own = async (who: Citizen) => must(await row.own?.(server, who), 'a thing of its own')
-  // What b has already: making anything for b now would change b's rows.
-  const theirs: Record<string, string> = route.includes('/sessions')
-    ? { id: b.sessionId }
-    : route.includes('/keys')
-      ? { id: b.keyId }
-      : route.includes('/registry')
-        ? await own(b)
-        : { id: b.installId }
+  const theirs = must(row.had?.(b), 'what b has')
   const absent = must(row.absent?.(), 'an absent one')
   const [foreign, nowhere] = [
     await ask(route, { headers, params: theirs }),

@@ -9,5 +9,12 @@ export const authRows: Readonly<Record<string, RouteRow>> = {
     bodies: ({ tenantId }) => [['a tenant', { name: 'x', scopes: ['keys:write'], tenantId }, 400]]
   },
   'GET /v1/keys': { permission: 'keys:read', ok: [200], list: true },
-  'DELETE /v1/keys/:id': { permission: 'keys:write', ok: [204], ...byId((world, who) => world.key(who)) }
+  'DELETE /v1/keys/:id': {
+    permission: 'keys:write',
+    ok: [204],
+    ...byId(
+      (world, who) => world.key(who),
+      (who) => who.keyId
+    )
+  }
 }

@@ -1,7 +1,10 @@
 import { manual } from '../world.ts'
 import { byId, type RouteRow } from './row.ts'
 
-const session = byId((world, who) => world.session(who))
+const session = byId(
+  (world, who) => world.session(who),
+  (who) => who.sessionId
+)
 const command = { permission: 'sessions:write', ok: [200, 202, 409], ...session }
 
 export const pulseRows: Readonly<Record<string, RouteRow>> = {

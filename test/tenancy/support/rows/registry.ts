@@ -1,11 +1,14 @@
 import { signedSkill } from '#skills-registry/test/support/packages.ts'
 import { uploadForm } from '#skills-registry/test/support/registry-app.ts'
+import type { Citizen } from '../world.ts'
 import { byId, type RouteRow } from './row.ts'
 
-const secret: Pick<RouteRow, 'permission' | 'ok' | 'own' | 'absent'> = {
+const secretOf = (who: Citizen) => ({ scope: who.scope, name: 'secret', version: '1.0.0' })
+const secret: Pick<RouteRow, 'permission' | 'ok' | 'own' | 'had' | 'absent'> = {
   permission: 'registry:read',
   ok: [200],
-  own: (_world, who) => ({ scope: who.scope, name: 'secret', version: '1.0.0' }),
+  own: (_world, who) => secretOf(who),
+  had: secretOf,
   absent: () => ({ scope: 'scope-nobody', name: 'secret', version: '1.0.0' })
 }
 export const registryRows: Readonly<Record<string, RouteRow>> = {
@@ -20,7 +23,14 @@ export const registryRows: Readonly<Record<string, RouteRow>> = {
     ]
   },
   'GET /v1/skills': { permission: 'skills:read', ok: [200], list: true },
-  'DELETE /v1/skills/:id': { permission: 'skills:install', ok: [204], ...byId((world, who) => world.install(who)) },
+  'DELETE /v1/skills/:id': {
+    permission: 'skills:install',
+    ok: [204],
+    ...byId(
+      (world, who) => world.install(who),
+      (who) => who.installId
+    )
+  },
   'POST /v1/registry/skills': {
     permission: 'skills:publish',
     ok: [200, 201],

@@ -10,6 +10,8 @@ export interface RouteRow {
   ok: readonly number[]
   /** Path parameters that name a thing of this tenant; made anew for each request. */
   own?: (world: World, who: Citizen) => Promise<Params> | Params
+  /** What `who` has of the same kind already: another tenant reaches for it. */
+  had?: (who: Citizen) => Params
   /** The same kind of thing, nowhere to be found. */
   absent?: () => Params
   request?: (who: Citizen) => { payload?: object | Buffer; headers?: Record<string, string> }
@@ -26,9 +28,17 @@ export interface Naming {
 
 export const nowhere = '01900000-0000-7000-8000-0000000000ff'
 
-/** Of a route about one thing: the tenant's own, and one that is not there. */
-export const byId = (own: (world: World, who: Citizen) => Promise<string>): Pick<RouteRow, 'own' | 'absent'> => ({
-  own: async (world, who) => ({ id: await own(world, who) }),
+/**
+ * Of a route about one thing.
+ * @param make a new one for each request of its owner
+ * @param had the one that the citizen was born with (support/world.ts), for another tenant to reach for
+ */
+export const byId = (
+  make: (world: World, who: Citizen) => Promise<string>,
+  had: (who: Citizen) => string
+): Pick<RouteRow, 'own' | 'had' | 'absent'> => ({
+  own: async (world, who) => ({ id: await make(world, who) }),
+  had: (who) => ({ id: had(who) }),
   absent: () => ({ id: nowhere })
 })
 
