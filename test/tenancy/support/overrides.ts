@@ -35,7 +35,11 @@ const number = () => String(1000 + counter++)
 
 /** Only what checks and foreign shapes force; a plain table needs no entry. */
 export const overrides: Readonly<Record<string, Override>> = {
-  'core.tenants': { values: () => ({ slug: `'s-${hex(8)}'`, plan: `'pro'` }), single: true },
+  'core.tenants': {
+    values: () => ({ slug: `'s-${hex(8)}'`, plan: `'pro'` }),
+    single: true,
+    updates: ['name', 'settings']
+  },
   'core.member': { values: () => ({ role: `'member'` }) },
   'core.api_key': { values: () => ({ hash: bytea(32), scopes: `'{*}'`, prefix: `'${hex(4)}'` }) },
   'core.transition': { values: () => ({ n: number(), cause: `'command'` }) },
