@@ -36,6 +36,8 @@ export interface OpenDbOptions {
   connectTimeoutMs?: number
   clock?: Clock
   log?: DbLog
+  /** Sees each statement as it is sent, without its values. For tests that compare what the database is asked. */
+  onQuery?: (sql: string) => void
 }
 
 const pingTimeoutMs = 2000
@@ -161,6 +163,7 @@ function connect(url: string, max: number, name: string, options: OpenDbOptions,
     // The default waits up to 20 s before it connects again, and requests wait with it.
     backoff: () => 0.1,
     onnotice: () => {},
+    ...(options.onQuery ? { debug: (_connection: number, sql: string) => options.onQuery?.(sql) } : {}),
     // The one reserved connection holds session locks: it must not be replaced after its 30 to 60 minutes.
     ...(onclose ? { onclose, max_lifetime: null } : {}),
     connection: {

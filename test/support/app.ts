@@ -7,7 +7,7 @@ import { createLog, type Log } from '#core/log.ts'
 import { coreMigrations } from '#core/migrations.ts'
 import { type App, migrationsOf, type Seat } from '#core/plugin.ts'
 import { createTenant, type NewTenant } from '#core/tenants/tenants.ts'
-import { type TestDb, testDb } from './db.ts'
+import { type TestDb, type TestDbOptions, testDb } from './db.ts'
 
 export interface TestTenant {
   tenantId: string
@@ -37,10 +37,16 @@ type MoreParts = (base: Kernel & TestDb) => Promise<Partial<Kernel>> | Partial<K
  */
 export async function testApp(
   t: Pick<Test, 'teardown'>,
-  options: { rooms?: Seat[]; clock?: Clock; parts?: MoreParts; kernelPorts?: string[] } = {}
+  options: {
+    rooms?: Seat[]
+    clock?: Clock
+    parts?: MoreParts
+    kernelPorts?: string[]
+    open?: TestDbOptions['open']
+  } = {}
 ): Promise<TestApp> {
   const { rooms = [], clock = systemClock } = options
-  const base = await testDb(t, { rooms: [...coreMigrations, ...migrationsOf(rooms)] })
+  const base = await testDb(t, { rooms: [...coreMigrations, ...migrationsOf(rooms)], open: options.open ?? {} })
   const lines: string[] = []
   const log = createLog({ level: 'debug', destination: { write: (line: string) => void lines.push(line) } })
   const auth = createAuth({ db: base.db, clock, pepper: base.secrets.apiKeyPepper, log })

@@ -30,16 +30,17 @@ export interface TestDb {
   sql: Pool
 }
 
+export interface TestDbOptions {
+  /** Besides core/db, which always comes first. */
+  rooms?: MigrationRoom[]
+  /** Pool sizes and limits. */
+  open?: Partial<OpenDbOptions>
+}
+
 export const coreDbRoom: MigrationRoom = { name: 'core/db', dir: new URL('../../core/db/sql/', import.meta.url) }
 
-/**
- * A fresh, migrated database of its own on the cluster of the tests, dropped at the end of `t`.
- * @param options `rooms` besides core/db (which always comes first); `open` for pool sizes and limits
- */
-export async function testDb(
-  t: Pick<Test, 'teardown'>,
-  options: { rooms?: MigrationRoom[]; open?: Partial<OpenDbOptions> } = {}
-): Promise<TestDb> {
+/** A fresh, migrated database of its own on the cluster of the tests, dropped at the end of `t`. */
+export async function testDb(t: Pick<Test, 'teardown'>, options: TestDbOptions = {}): Promise<TestDb> {
   const rooms = [coreDbRoom, ...(options.rooms ?? []).filter((room) => room.name !== 'core/db')]
   const { url } = await emptyDb(t, await template(rooms))
   const sql = adminConnection(url, 4)

@@ -10,6 +10,7 @@ import type { Seat } from '#core/plugin.ts'
 import { gatewayRoom } from '#core/ws/index.ts'
 import pulse from '#plugins/pulse/index.ts'
 import { type TestApp, testApp } from './app.ts'
+import type { TestDbOptions } from './db.ts'
 import type { HostTools } from './host-tools.ts'
 
 export interface PulseApp extends TestApp {
@@ -30,7 +31,7 @@ export type SessionAnswer = any
 export async function pulseApp(
   t: Pick<Test, 'teardown'>,
   tools: HostTools | null,
-  options: { rooms?: Seat[]; start?: boolean; eventRetentionDays?: number } = {}
+  options: { rooms?: Seat[]; start?: boolean; eventRetentionDays?: number; open?: TestDbOptions['open'] } = {}
 ): Promise<PulseApp> {
   const dir = await mkdtemp(join(tmpdir(), 'agentos-objects-'))
   t.teardown(() => rm(dir, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 }))
@@ -43,6 +44,7 @@ export async function pulseApp(
   const made = await testApp(t, {
     rooms: seats,
     kernelPorts: tools ? ['tools'] : [],
+    open: options.open ?? {},
     parts: (base) => {
       kernel = createKernel({
         db: base.db,

@@ -5,6 +5,7 @@ import { createKey, type SigningKey } from '#skills-registry/signing/keys.ts'
 import { signedSkill } from '#skills-registry/test/support/packages.ts'
 import { uploadForm } from '#skills-registry/test/support/registry-app.ts'
 import type { TestTenant } from '#test/support/app.ts'
+import type { TestDbOptions } from '#test/support/db.ts'
 import { type PulseApp, pulseApp } from '#test/support/pulse-app.ts'
 
 /** What a tenant has: one of everything that a route can name, each with the tenant's canary where text can be. */
@@ -27,9 +28,9 @@ export interface World extends PulseApp {
 }
 
 /** The whole server: every room as it is, on a database of its own. */
-export async function world(t: Test): Promise<World> {
+export async function world(t: Test, open: TestDbOptions['open'] = {}): Promise<World> {
   const keyFile = join(t.testdir(), 'registry.key')
-  const app = await pulseApp(t, null, { rooms: [{ room: skillsRegistry, options: { keyFile } }] })
+  const app = await pulseApp(t, null, { rooms: [{ room: skillsRegistry, options: { keyFile } }], open })
   const post = async (who: TestTenant, url: string, payload: object, wanted: readonly number[]) => {
     const answer = await app.app.inject({ method: 'POST', url, payload, headers: who.headers })
     if (!wanted.includes(answer.statusCode)) throw new Error(`${url}: ${answer.statusCode} ${answer.body}`)

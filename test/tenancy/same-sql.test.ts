@@ -1,0 +1,88 @@
+// "Absent" and "foreign" are one answer, given by the same statements in the same order: what the two cost cannot differ
+// by what was asked. The times themselves are printed by bench/foreign.ts.
+import t, { type Test } from 'tap'
+import { must } from '#core/must.ts'
+import { count } from './support/proof.ts'
+import { routeRows, routesOf } from './support/route-rows.ts'
+import { nowhere, type Params, type RouteRow } from './support/rows/row.ts'
+import { world } from './support/world.ts'
+
+let heard: string[] = []
+const server = await world(t, { onQuery: (sql) => void heard.push(sql.replace(/\s+/g, ' ').trim()) })
+const a = await server.citizen('a')
+const b = await server.citizen('b')
+let compared = 0
+
+// Relay, jobs and sweeps ask in between and in no order: of theirs, only what a request says by itself would be missed.
+await server.kernel.actors.stop(2000)
+await server.kernel.jobs.stop(2000)
+await server.kernel.bus.stop()
+
+/** What the database was asked for one request. */
+async function statements(route: string, params: Params, payload?: object | Buffer, headers: object = {}) {
+  const [method = '', path = ''] = route.split(' ')
+  const url = path.replace(/:(\w+)/g, (_all, name) => encodeURIComponent(must(params[name], name)))
+  heard = []
+  const answer = await server.app.inject({
+    method: method as 'GET',
+    url,
+    headers: { ...headers, ...a.headers },
+    ...(payload === undefined ? {} : { payload })
+  })
+  const asked = heard
+  return { status: answer.statusCode, asked }
+}
+
+/** Twice before what counts: keys, plans and tenants that are cached are asked for only once. */
+async function warm(route: string, params: Params, payload?: object | Buffer, headers?: object) {
+  await statements(route, params, payload, headers)
+  return await statements(route, params, payload, headers)
+}
+
+await server.auth.settle()
+
+for (const route of routesOf(server.app)) {
+  const row = routeRows[route.replace(/^HEAD /, 'GET ')]
+  if (row?.had && row.absent) t.test(`${route}: an id in the path`, (t) => inPath(t, route, row))
+  if (row?.bodies) t.test(`${route}: a name in the body`, (t) => inBody(t, route, row))
+  if (row && row.permission !== 'public') t.test(`${route}: a tenant in the header`, (t) => inHeader(t, route, row))
+}
+
+async function inPath(t: Test, route: string, row: RouteRow): Promise<void> {
+  const { payload, headers } = row.request?.(a) ?? {}
+  const foreign = await warm(route, must(row.had?.(b), 'what b has'), payload, headers)
+  const absent = await warm(route, must(row.absent?.(), 'an absent one'), payload, headers)
+  t.strictSame(foreign, absent)
+  t.ok(foreign.asked.length > 0, 'the database was asked at all')
+  compared++
+}
+
+async function inBody(t: Test, route: string, row: RouteRow): Promise<void> {
+  const params = (await row.own?.(server, a)) ?? {}
+  const absent = row.bodies?.({ scope: 'scope-nobody', tenantId: nowhere }) ?? []
+  for (const [i, [what, payload]] of (row.bodies?.(b) ?? []).entries()) {
+    const other = must(absent[i], what)[1]
+    t.strictSame(await warm(route, params, payload), await warm(route, params, other), what)
+    compared++
+  }
+}
+
+async function inHeader(t: Test, route: string, row: RouteRow): Promise<void> {
+  const { payload, headers } = row.request?.(a) ?? {}
+  const params = row.had?.(a) ?? {}
+  const naming = (tenant: string) => warm(route, params, payload, { ...headers, 'agentos-tenant': tenant })
+  t.strictSame(await naming(b.tenantId), await naming(nowhere))
+  t.strictSame(await naming(b.slug), await naming('nobody'))
+  compared++
+}
+
+t.test('a handler that looks first whether the thing exists would be seen', async (t) => {
+  const naive = async (id: string) => {
+    heard = []
+    const [there] = await server.db.system((tx) => tx`select tenant_id from core.api_key where id = ${id}`)
+    if (there) await server.db.tenant(a.tenantId, (tx) => tx`select name from core.api_key where id = ${id}`)
+    return heard
+  }
+  t.notSame(await naive(b.keyId), await naive(nowhere))
+  count(t, 'absent or foreign', { 'pairs of requests that ask the same': compared })
+})
