@@ -5,6 +5,8 @@ import { guardRoutes } from '#core/auth/guard.ts'
 import { authRoom } from '#core/auth/index.ts'
 import type { Clock } from '#core/clock.ts'
 import type { Db, Tx } from '#core/db/types.ts'
+import { Doctor } from '#core/doctor/doctor.ts'
+import { doctorRoom } from '#core/doctor/index.ts'
 import { Health } from '#core/http/health.ts'
 import { acceptJson, acceptStorable, requestId, sendClientError, sendNotFound } from '#core/http/intake.ts'
 import { describeApi, serveDocs } from '#core/http/openapi.ts'
@@ -55,6 +57,7 @@ export interface Kernel {
   auth: Auth
   health?: Health
   shutdown?: Shutdown
+  doctor?: Doctor
   bus?: object
   actors?: object
   jobs?: object
@@ -72,7 +75,12 @@ export interface AppOptions {
 }
 
 /** Rooms of the kernel itself; every app has them. */
-const coreRooms: readonly Seat[] = [{ room: tenantsRoom }, { room: authRoom }, { room: systemRoom }]
+const coreRooms: readonly Seat[] = [
+  { room: tenantsRoom },
+  { room: authRoom },
+  { room: systemRoom },
+  { room: doctorRoom }
+]
 
 /**
  * The whole app without a listener: kernel parts decorated, rooms registered in the order of their needs, every route
@@ -81,9 +89,11 @@ const coreRooms: readonly Seat[] = [{ room: tenantsRoom }, { room: authRoom }, {
  */
 export async function buildApp(options: AppOptions): Promise<App> {
   const { kernel, version = '0.0.0' } = options
-  const { health = new Health(kernel), shutdown = new Shutdown(kernel), ...parts } = kernel
-  const given = Object.entries({ ...parts, health, shutdown }).filter(([, part]) => part !== undefined)
-  const kernelParts = given.map(([name]) => name).filter((name) => name !== 'auth')
+  const { health = new Health(kernel), shutdown = new Shutdown(kernel), doctor = new Doctor(kernel), ...parts } = kernel
+  const given = Object.entries({ ...parts, health, shutdown, doctor }).filter(([, part]) => part !== undefined)
+  // A part of the same name as its room (auth, doctor) is needed as the room.
+  const own = new Set(coreRooms.map(({ room }) => room.name))
+  const kernelParts = given.map(([name]) => name).filter((name) => !own.has(name))
   const seats = bootOrder([...coreRooms, ...options.rooms], kernelParts, options.kernelPorts)
   const parsed = seats.map((seat) => ({ room: seat.room, options: parseOptions(seat) }))
 

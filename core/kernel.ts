@@ -4,6 +4,7 @@ import { createAuth } from '#core/auth/auth.ts'
 import { type Bus, createBus } from '#core/bus/index.ts'
 import type { Clock } from '#core/clock.ts'
 import type { Db } from '#core/db/index.ts'
+import { Doctor } from '#core/doctor/doctor.ts'
 import { Health } from '#core/http/health.ts'
 import { Shutdown } from '#core/http/shutdown.ts'
 import type { Log } from '#core/log.ts'
@@ -38,6 +39,8 @@ export interface FullKernel extends Kernel {
   readonly ws: Gateway
   readonly health: Health
   readonly shutdown: Shutdown
+  /** Parts add the checks that `agentos doctor` prints. */
+  readonly doctor: Doctor
 }
 
 /** Effects get this long to finish when the host goes down; what still runs is cut off and handed to another host. */
@@ -55,6 +58,7 @@ export function createKernel(options: KernelOptions): FullKernel {
   const ws = new Gateway({ auth, bus, db, log, clock })
   const health = new Health({ clock, log })
   const shutdown = new Shutdown({ clock, log })
+  const doctor = new Doctor({ clock })
   health.add('activations', () => actors.activations(), { required: false })
   shutdown.step('stop-claiming', 'actors', () => actors.stopClaiming())
   shutdown.step('close-sockets', 'ws', () => ws.close())
@@ -63,7 +67,7 @@ export function createKernel(options: KernelOptions): FullKernel {
   shutdown.step('release-leases', 'jobs', () => jobs.stop(JOBS_MS))
   shutdown.step('release-leases', 'bus', () => bus.stop())
   shutdown.step('close-pools', 'db', () => db.close())
-  return { db, clock, log, auth, bus, jobs, actors, objects, ports: new Ports(), ws, health, shutdown }
+  return { db, clock, log, auth, bus, jobs, actors, objects, ports: new Ports(), ws, health, shutdown, doctor }
 }
 
 /** Sets the parts going, once every room has registered what it handles. */

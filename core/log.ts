@@ -79,7 +79,7 @@ const patterns: RegExp[] = [
 const shortestSecret = 8
 
 /** A finished line without living secrets (plain, JSON-escaped, URL-encoded, base64) and without known key shapes. */
-function scrub(line: string): string {
+export function scrub(line: string): string {
   let clean = line
   for (const secret of liveSecrets()) {
     if (secret.length < shortestSecret) continue
