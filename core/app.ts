@@ -1,5 +1,6 @@
 import Fastify, { type FastifyBaseLogger, type FastifyRequest, LogController } from 'fastify'
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
+import { auditRoom } from '#core/audit/index.ts'
 import type { Auth, Identity } from '#core/auth/auth.ts'
 import { guardRoutes } from '#core/auth/guard.ts'
 import { authRoom } from '#core/auth/index.ts'
