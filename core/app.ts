@@ -79,6 +79,7 @@ export interface AppOptions {
 const coreRooms: readonly Seat[] = [
   { room: tenantsRoom },
   { room: authRoom },
+  { room: auditRoom },
   { room: systemRoom },
   { room: doctorRoom }
 ]
