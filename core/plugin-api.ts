@@ -25,10 +25,11 @@ export {
   type Wants,
   type WriteEntry
 } from '#core/actors/index.ts'
+export { causeOf } from '#core/auth/actor.ts'
 export type { Identity } from '#core/auth/auth.ts'
 export type { Bus } from '#core/bus/index.ts'
 export { type Clock, systemClock } from '#core/clock.ts'
-export type { Db, TenantContext, Tx } from '#core/db/index.ts'
+export type { Actor, Db, TenantContext, Tx } from '#core/db/index.ts'
 export { AppError, type AppErrorClass, defineError, type FieldError, NotFound, RequestInvalid } from '#core/errors.ts'
 export { defineEvent, type EventType, type PendingEvent, pending, type StoredEvent } from '#core/events.ts'
 export { type Answer, idempotent, sendAnswer } from '#core/http/idempotency.ts'

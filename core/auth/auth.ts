@@ -1,22 +1,35 @@
 import { AuthRequired, PermissionMissing, TenantMismatch } from '#core/auth/errors.ts'
 import { hashSecret, newKey, parseKey, sameHash } from '#core/auth/key.ts'
+import type { Role } from '#core/auth/roles.ts'
 import { permits } from '#core/auth/scopes.ts'
 import { findByPrefix, insertKey, type KeyRecord, type KeyRow, noteUse } from '#core/auth/store.ts'
 import type { Clock } from '#core/clock.ts'
-import type { Db, Tx } from '#core/db/types.ts'
+import type { Actor, Db, Tx } from '#core/db/types.ts'
 import { errorMessage } from '#core/errors.ts'
 import { newId } from '#core/ids.ts'
 import type { Log } from '#core/log.ts'
 import { must } from '#core/must.ts'
 import type { Secret } from '#core/secret.ts'
 
-/** Who asks. */
+export type { Role } from '#core/auth/roles.ts'
+
+/** Who asks. It is a transaction's context as it stands: `db.tenant(identity, work)` carries tenant, user and actor. */
 export interface Identity {
   readonly tenantId: string
   readonly tenantSlug: string
-  readonly keyId: string
-  readonly scopes: ReadonlySet<string>
+  /** The API key that asks; absent for a user's token. */
+  readonly keyId?: string
+  /** The member who asks, or for whom the key acts. */
   readonly userId?: string
+  /** What that member is in this tenant. */
+  readonly role?: Role
+  readonly scopes: ReadonlySet<string>
+  /** What the member for whom a key acts may do: the key may do no more. */
+  readonly ceiling?: ReadonlySet<string>
+  /** ms since 1970: from then on the credential is worth nothing, and a WebSocket closes with 4401. */
+  readonly expiresAt?: number
+  /** Of one request: what its transactions are put down to. */
+  readonly actor?: Actor
 }
 
 export interface Auth {

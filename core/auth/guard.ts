@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { actorOf } from '#core/auth/actor.ts'
 import type { Identity } from '#core/auth/auth.ts'
 import { must } from '#core/must.ts'
 import type { App } from '#core/plugin.ts'
@@ -16,8 +17,7 @@ export function guardRoutes(app: App): void {
     }
   })
   app.decorateRequest('tenant', function (this: FastifyRequest, work) {
-    const { tenantId, userId } = this.auth
-    return app.db.tenant(userId === undefined ? { tenantId } : { tenantId, userId }, work)
+    return app.db.tenant(this.auth, work)
   })
   app.addHook('onRequest', async (request) => {
     // Unknown routes are 404 for everybody.
@@ -44,7 +44,7 @@ async function authorize(request: FastifyRequest, permission: string): Promise<I
   const tenant = request.headers['agentos-tenant']
   const identity = await auth.authenticate(bearer(request), typeof tenant === 'string' ? tenant : undefined)
   if (permission !== 'authenticated') auth.require(identity, permission)
-  return identity
+  return { ...identity, actor: actorOf(identity, { requestId: request.id, from: request.ip }) }
 }
 
 // Only this header: what stands in a URL ends in logs and histories.

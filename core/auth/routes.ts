@@ -84,7 +84,7 @@ export function authRoutes(app: App): void {
     config: { permission: 'authenticated' },
     schema: { tags, summary: 'Whose key this is and what it may do', response: { 200: WhoAmI } },
     handler: async (request) => {
-      const { tenantId, keyId, userId = null, scopes } = request.auth
+      const { tenantId, keyId = null, userId = null, scopes } = request.auth
       const { name, slug, plan } = must(await request.tenant((tx) => findTenant(tx, tenantId)), 'the tenant of a key')
       return { tenantId, tenant: { name, slug, plan }, keyId, userId, scopes: [...scopes] }
     }

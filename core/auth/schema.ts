@@ -30,7 +30,7 @@ export const CreatedKey = Key.extend({ key: z.string() })
 export const WhoAmI = z.object({
   tenantId: z.string(),
   tenant: z.object({ name: z.string(), slug: z.string(), plan: z.string() }),
-  keyId: z.string(),
+  keyId: z.string().nullable(),
   userId: z.string().nullable(),
   scopes: z.array(z.string())
 })

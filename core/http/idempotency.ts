@@ -29,11 +29,9 @@ export async function idempotent<Body>(
 ): Promise<Answer<Body>> {
   const key = request.headers['idempotency-key']
   if (key === undefined) return await request.tenant(work)
-  const { tenantId, userId } = request.auth
-  const context = userId === undefined ? { tenantId } : { tenantId, userId }
   const path = request.url.split('?', 1)[0] ?? ''
   const fingerprint = fingerprintOf(request.method, path, digest ?? request.body)
-  return await runIdempotent(request.server.db, context, { key: String(key), fingerprint }, work)
+  return await runIdempotent(request.server.db, request.auth, { key: String(key), fingerprint }, work)
 }
 
 /** Sends the answer, a replayed one with `Idempotency-Replayed: true`. */

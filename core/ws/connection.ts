@@ -1,5 +1,6 @@
 import type { WebSocket } from 'ws'
 import { z } from 'zod'
+import { actorOf } from '#core/auth/actor.ts'
 import type { Auth, Identity } from '#core/auth/auth.ts'
 import type { Bus } from '#core/bus/types.ts'
 import type { Clock, Timer } from '#core/clock.ts'
@@ -68,6 +69,7 @@ export class Connection {
   readonly #outlet: Outlet
   readonly #ended = new AbortController()
   readonly #helloLimit: Timer
+  readonly #from: { from?: string }
   #token: Secret | undefined
   #tenant: string | undefined
   #greeting: Promise<void> | undefined
@@ -77,12 +79,13 @@ export class Connection {
   #allowance: number
   #allowanceAt: number
 
-  /** @param headerToken of the Authorization header of the upgrade */
-  constructor(socket: WebSocket, context: ConnectionContext, headerToken: string | undefined) {
+  /** @param client `token` of the Authorization header of the upgrade, `from`: the client's address */
+  constructor(socket: WebSocket, context: ConnectionContext, client: { token?: string; from?: string }) {
     const { clock, limits } = context
     this.#socket = socket
     this.#context = context
-    this.#token = headerToken === undefined ? undefined : new Secret(headerToken)
+    this.#token = client.token === undefined ? undefined : new Secret(client.token)
+    this.#from = client.from === undefined ? {} : { from: client.from }
     this.#outlet = new Outlet(socket, clock, limits, () => this.close(Close.slow, 'slow consumer'))
     this.subscriptions = new Subscriptions(context.bus, this.#outlet)
     this.#allowance = limits.framesPerSecond * 2
@@ -221,20 +224,18 @@ export class Connection {
 
   async #call(frame: RequestFrame, reply: (result: unknown) => void): Promise<unknown> {
     const method = this.#context.methods.get(frame.method)
-    const auth = await this.#authenticate()
-    this.identity = auth
+    const identity = await this.#authenticate()
+    this.identity = identity
+    const requestId = newId()
+    const auth = { ...identity, actor: actorOf(identity, { requestId, ...this.#from }) }
     if (method.permission !== 'authenticated') this.#context.auth.require(auth, method.permission)
     const params = parseParams(method.params, frame.params)
     const context: MethodContext = {
       auth,
       connectionId: this.id,
-      requestId: newId(),
+      requestId,
       signal: this.#ended.signal,
-      tenant: (work) =>
-        this.#context.db.tenant(
-          auth.userId === undefined ? auth.tenantId : { tenantId: auth.tenantId, userId: auth.userId },
-          work
-        ),
+      tenant: (work) => this.#context.db.tenant(auth, work),
       subscriptions: this.subscriptions,
       reply
     }

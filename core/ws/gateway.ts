@@ -92,14 +92,16 @@ export class Gateway {
   }
 
   /** Takes over an upgraded socket. */
-  accept(socket: WebSocket, request: { origin?: string; host?: string; authorization?: string }): void {
+  accept(socket: WebSocket, request: { origin?: string; host?: string; authorization?: string; from?: string }): void {
     const refusal = this.#refusal(request)
     if (refusal) {
       socket.close(...refusal)
       return
     }
     const token = /^Bearer (\S+)$/i.exec(request.authorization ?? '')?.[1]
-    this.#connections.add(new Connection(socket, this.#context, token))
+    const { from } = request
+    const client = { ...(token === undefined ? {} : { token }), ...(from === undefined ? {} : { from }) }
+    this.#connections.add(new Connection(socket, this.#context, client))
   }
 
   #refusal(request: { origin?: string; host?: string }): [code: number, reason: string] | null {

@@ -54,6 +54,7 @@ export async function registerWs(app: App, gateway: Gateway): Promise<void> {
     wsHandler(socket, request) {
       const { origin, host, authorization } = request.headers
       gateway.accept(socket, {
+        from: request.ip,
         ...(origin === undefined ? {} : { origin }),
         ...(host === undefined ? {} : { host }),
         ...(authorization === undefined ? {} : { authorization })

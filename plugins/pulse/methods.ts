@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { causeOf } from '#core/auth/actor.ts'
 import { fingerprintOf, runIdempotent } from '#core/http/idempotency.ts'
 import type { App } from '#core/plugin.ts'
 import { SessionConfig } from './schema.ts'
@@ -13,10 +14,10 @@ export function sessionMethods(app: App, sessions: Sessions): void {
     permission: 'sessions:write',
     params: CreateParams,
     async run(context, { config, idempotencyKey }) {
-      const { tenantId, keyId } = context.auth
+      const { tenantId } = context.auth
       const create = async (tx: Parameters<Sessions['create']>[0]) => ({
         status: 202,
-        body: await sessions.create(tx, tenantId, config, `key:${keyId}`)
+        body: await sessions.create(tx, tenantId, config, causeOf(context.auth))
       })
       if (idempotencyKey === undefined) return (await context.tenant(create)).body
       const fingerprint = fingerprintOf('session.create', '', config)
@@ -40,7 +41,7 @@ export function sessionMethods(app: App, sessions: Sessions): void {
       permission: 'sessions:write',
       params: SessionParams,
       run: async (context, { sessionId }) =>
-        (await sessions.command(context.auth, sessionId, command, `key:${context.auth.keyId}`)).session
+        (await sessions.command(context.auth, sessionId, command, causeOf(context.auth))).session
     })
   }
 }

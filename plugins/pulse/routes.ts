@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { causeOf } from '#core/auth/actor.ts'
 import { reauthorize } from '#core/auth/guard.ts'
 import { resumeFrom, streamEvents, wantsEventStream } from '#core/bus/sse.ts'
 import { wireEvent } from '#core/bus/wire.ts'
@@ -55,9 +56,9 @@ export function sessionRoutes(app: App, sessions: Sessions): void {
     config: { permission: 'sessions:write' },
     schema: { tags, summary: 'Start a session', body: SessionConfig, response: { 201: Created, 202: Created } },
     handler: async (request, reply) => {
-      const { tenantId, keyId } = request.auth
+      const { tenantId } = request.auth
       const answer = await idempotent(request, async (tx) => {
-        const body = await sessions.create(tx, tenantId, request.body, `key:${keyId}`)
+        const body = await sessions.create(tx, tenantId, request.body, causeOf(request.auth))
         return { status: body.state === 'CREATED' ? 201 : 202, body, headers: { location: `/v1/sessions/${body.id}` } }
       })
       return sendAnswer(reply, answer)
@@ -103,7 +104,7 @@ export function sessionRoutes(app: App, sessions: Sessions): void {
       config: { permission: 'sessions:write' },
       schema: { tags, summary, params: IdParams, response: { 200: SessionView, 202: SessionView } },
       handler: async (request, reply) => {
-        const by = `key:${request.auth.keyId}`
+        const by = causeOf(request.auth)
         const { session, pending } = await sessions.command(request.auth, request.params.id, command, by)
         return reply.status(pending ? 202 : 200).send(session)
       }

@@ -1,4 +1,4 @@
-import { type App, IdParams, idempotent, newId, sendAnswer, z } from 'agentos/plugin'
+import { type App, causeOf, IdParams, idempotent, newId, sendAnswer, z } from 'agentos/plugin'
 import { GreetingNotFound, LanguageUnknown, ReplyRefused } from './errors.ts'
 import { NEW_GREETING } from './machine.ts'
 import { GreetingState, GreetingView, type HelloOptions, NewGreeting, Reply } from './schema.ts'
@@ -24,11 +24,11 @@ export function helloRoutes(app: App, options: HelloOptions): void {
       const { name, language } = request.body
       const known = Object.keys(options.greetings)
       if (!known.includes(language)) throw new LanguageUnknown(language, known)
-      const { tenantId, keyId } = request.auth
+      const { tenantId } = request.auth
       // One transaction: the greeting, its events and the answer for a repeated Idempotency-Key, or nothing.
       const answer = await idempotent(request, async (tx) => {
         const id = newId()
-        const actor = { id, context: NEW_GREETING, columns: { name, language }, events: [], by: `key:${keyId}` }
+        const actor = { id, context: NEW_GREETING, columns: { name, language }, events: [], by: causeOf(request.auth) }
         await app.actors.create(tx, 'greeting', tenantId, [actor])
         return { status: 202, body: { id, state: 'WRITING' }, headers: { location: `/v1/hello/${id}` } }
       })
@@ -62,11 +62,11 @@ export function helloRoutes(app: App, options: HelloOptions): void {
     },
     handler: async (request, reply) => {
       const { id } = request.params
-      const { tenantId, keyId } = request.auth
+      const { tenantId } = request.auth
       const command = { type: 'REPLY', text: request.body.text }
       const sent = await request.tenant(async (tx) => {
         if (!(await findGreeting(tx, id))) throw new GreetingNotFound(id)
-        return await app.actors.send(tx, 'greeting', id, command, `key:${keyId}`)
+        return await app.actors.send(tx, 'greeting', id, command, causeOf(request.auth))
       })
       const answer = sent.outcome === 'pending' ? await app.actors.answer({ tenantId, id }, sent, ANSWER_MS) : sent
       if (answer.outcome === 'refused') throw new ReplyRefused(id, answer.state)
