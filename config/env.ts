@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { CRASH_POINTS, type CrashPoint } from '#core/crash-point.ts'
@@ -23,6 +24,7 @@ interface Variable {
 
 const port = z.string().regex(/^\d+$/).transform(Number).pipe(z.number().max(65535))
 const postgresUrl = z.string().regex(/^postgres(ql)?:\/\/[^\s]+$/)
+const redisUrl = z.string().regex(/^rediss?:\/\/[^\s]+$/)
 const base64Of32 = z.string().refine((text) => /^[\w+/-]+=?$/.test(text) && Buffer.from(text, 'base64').length === 32)
 
 const crashAt = z
@@ -33,6 +35,31 @@ const crashAt = z
     return { point, after: Number(after) }
   })
   .pipe(z.object({ point: z.enum(CRASH_POINTS), after: z.int() }))
+
+// `true` would believe everybody: whoever sends X-Forwarded-For would choose the address that limits count.
+const trustProxy = z.string().transform((text, context): string[] | number | false => {
+  if (text === 'false' || text === '0') return false
+  if (/^[1-9]$/.test(text)) return Number(text)
+  const places = text.split(',').map((place) => place.trim())
+  if (places.every(isCidr)) return places
+  context.addIssue({ code: 'custom', message: 'no list of addresses' })
+  return z.NEVER
+})
+
+function isCidr(text: string): boolean {
+  const [address = '', bits, more] = text.split('/')
+  const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1
+  return most > 0 && more === undefined && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most))
+}
+
+const origins = z
+  .string()
+  .transform((text) => text.split(',').map((origin) => origin.trim().replace(/\/$/, '')))
+  .pipe(
+    z.array(
+      z.string().refine((text) => /^https?:[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text)
+    )
+  )
 
 /** Every variable that the server reads; .env.example is held to this table by a test. */
 export const variables = {
@@ -59,6 +86,24 @@ export const variables = {
     example: 'postgres://agentos_system:password@db.example:5432/agentos',
     schema: postgresUrl,
     secret: true
+  },
+  REDIS_URL: {
+    about: 'Redis 7 or newer, by which hosts count requests together. Unset: each host counts its own.',
+    example: 'rediss://agentos:password@redis.example:6379',
+    schema: redisUrl,
+    secret: true
+  },
+  TRUST_PROXY: {
+    about:
+      'Whose X-Forwarded-For and -Proto are believed: addresses or CIDRs of your proxies, comma-separated, or how many ' +
+      'stand in front (only where nobody else reaches the port). Default false: nobody.',
+    example: '10.0.0.0/8,fd00::/8',
+    schema: trustProxy
+  },
+  ALLOWED_ORIGINS: {
+    about: 'Web pages of other hosts that may call the API and connect to /v1/ws, comma-separated. Default none.',
+    example: 'https://app.example.com,http://localhost:5173',
+    schema: origins
   },
   AGENTOS_HOME: {
     about: 'Folder of what this server keeps: embedded database, secret, owner key. Default .agentos.',
@@ -111,6 +156,11 @@ export interface Env {
   databaseUrl: Secret | null
   databaseAppUrl: Secret | null
   databaseSystemUrl: Secret | null
+  redisUrl: Secret | null
+  /** Whose X-Forwarded-* are believed: addresses and CIDRs, or how many hops. */
+  trustProxy: readonly string[] | number | false
+  /** As browsers send them: scheme, host and port. */
+  allowedOrigins: readonly string[]
   /** Absolute. */
   home: string
   secret: Secret
@@ -164,6 +214,9 @@ export function loadEnv(source: Source = process.env): Env {
     databaseUrl: secretOf(databaseUrl),
     databaseAppUrl: secretOf(appUrl),
     databaseSystemUrl: secretOf(systemUrl),
+    redisUrl: secretOf(read('REDIS_URL')),
+    trustProxy: read('TRUST_PROXY') ?? (false as const),
+    allowedOrigins: read('ALLOWED_ORIGINS') ?? [],
     home,
     objectsDir: resolve(read('OBJECTS_DIR') ?? join(home, 'objects')),
     logLevel: read('LOG_LEVEL') ?? 'info',
@@ -175,6 +228,14 @@ export function loadEnv(source: Source = process.env): Env {
   }
   if (problems.length > 0) throw new ConfigInvalid(problems)
   return { ...env, secret: secretOf(given) ?? ownSecret(home) }
+}
+
+/** REDIS_URL alone, for the program that prints its ACL: no other variable has to be right. @throws ConfigInvalid */
+export function loadRedisUrl(source: Source = process.env): Secret | null {
+  const problems: string[] = []
+  const url = secretOf(readVariable('REDIS_URL', source, problems))
+  if (problems.length > 0) throw new ConfigInvalid(problems)
+  return url
 }
 
 function secretOf(value: string | undefined): Secret | null {

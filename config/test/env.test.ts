@@ -102,3 +102,32 @@ t.test('secrets print as [secret]', async (t) => {
 t.test('.env.example documents exactly the variables that are read', async (t) => {
   t.equal(readFileSync(new URL('../../.env.example', import.meta.url), 'utf8'), envExample())
 })
+
+t.test('a proxy is trusted by address, by CIDR or by number, and never everybody', async (t) => {
+  const home = t.testdir()
+  const read = (TRUST_PROXY: string) => loadEnv({ AGENTOS_HOME: home, AGENTOS_SECRET: secret, TRUST_PROXY }).trustProxy
+  t.equal(loadEnv({ AGENTOS_HOME: home, AGENTOS_SECRET: secret }).trustProxy, false)
+  t.equal(read('false'), false)
+  t.equal(read('2'), 2)
+  t.strictSame(read('10.0.0.0/8, ::1'), ['10.0.0.0/8', '::1'])
+  for (const TRUST_PROXY of ['true', '*', '10.0.0.0/33', '10.0.0.0/8/8', 'proxy.example', '10.0.0.1,', '-1', '77']) {
+    t.match(problemsOf({ TRUST_PROXY }), [/^TRUST_PROXY: .* Example: TRUST_PROXY=/], TRUST_PROXY)
+  }
+})
+
+t.test('an origin is scheme, host and port, as browsers send it', async (t) => {
+  const home = t.testdir()
+  const read = (ALLOWED_ORIGINS: string) =>
+    loadEnv({ AGENTOS_HOME: home, AGENTOS_SECRET: secret, ALLOWED_ORIGINS }).allowedOrigins
+  t.strictSame(read('https://a.example, http://localhost:5173/'), ['https://a.example', 'http://localhost:5173'])
+  for (const ALLOWED_ORIGINS of ['*', 'a.example', 'https://a.example/app', 'https://*.example', 'null', 'ftp://a.b']) {
+    t.match(problemsOf({ ALLOWED_ORIGINS }), [/^ALLOWED_ORIGINS: /], ALLOWED_ORIGINS)
+  }
+})
+
+t.test('the URL of Redis is a secret', async (t) => {
+  const home = t.testdir()
+  const env = loadEnv({ AGENTOS_HOME: home, AGENTOS_SECRET: secret, REDIS_URL: 'redis://agentos:hunter22@redis:6379' })
+  t.equal(String(env.redisUrl), '[secret]')
+  t.match(problemsOf({ REDIS_URL: 'http://agentos:hunter22@redis' }), [/^REDIS_URL: its value \(not shown\)/])
+})

@@ -48,6 +48,7 @@ const planted: [keyof typeof rules, string, string][] = [
   ['postgres', 'plugins/a/x.ts', `import postgres from 'postgres'`],
   ['redis', 'core/queue/x.ts', 'const redis = new Redis(url)'],
   ['redis', 'core/http/x.ts', `import { Redis } from 'ioredis'`],
+  ['redis', 'core/bus/x.ts', 'await redis.read(text as RedisKey)'],
   ['isolated-vm', 'sandbox/supervisor/x.ts', `import ivm from 'isolated-vm'`]
 ]
 
