@@ -235,7 +235,12 @@ export class Runner {
         )
       )
       this.renewedAt = asked
-      for (const activation of held) if (!ours.has(activation.ref.id)) activation.lose()
+      for (const activation of held) {
+        const lease = ours.get(activation.ref.id)
+        if (!lease) activation.lose()
+        // Handed back in its state; whoever claims it once the tenant is resumed repeats the effect under its key.
+        else if (lease.suspended) activation.drain(true)
+      }
     } catch (error) {
       log.warn({ err: error, kind: kind.kind }, 'leases not renewed')
       // Past the lease another host may act already: stop starting effects. (Commits are fenced in any case.)

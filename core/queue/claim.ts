@@ -1,5 +1,6 @@
 import type { ActorRow, Json, MachineKind } from '#core/actors/kind.ts'
 import type { Tx } from '#core/db/index.ts'
+import { suspendedTenants } from '#core/tenants/suspended.ts'
 import { LEASE_MS, type LeaseKey } from './lease.ts'
 
 /** How many tenants one claim looks at (each locked row keeps admissions waiting), and how many actors of one tenant it takes in one turn. */
@@ -32,6 +33,7 @@ interface ClaimRow {
  * slot and actor rows are locked `skip locked`, so claims of several hosts neither wait for nor overrun each other.
  * The expression over queued_at is that of the index (core.actor_table), so no other index is taken.
  * A slot row's values are read again after its lock (read committed), so `max` is exact across hosts.
+ * Suspended tenants are passed by.
  */
 export async function claimQueued(tx: Tx, kind: MachineKind, hostId: string, capacity: number): Promise<Claimed[]> {
   const grants = kind.grants ?? {}
@@ -40,6 +42,7 @@ export async function claimQueued(tx: Tx, kind: MachineKind, hostId: string, cap
     with slots as materialized (
       select tenant_id, coalesce(max - running, ${ACTORS_PER_TURN}) as free from core.slot
       where class = ${kind.kind} and queued > 0 and (max is null or running < max)
+        and tenant_id <> all (${suspendedTenants(tx)})
       order by turn limit ${Math.min(TENANTS_PER_CLAIM, Math.max(capacity, TENANTS_AT_LEAST))} for update skip locked
     ), picked as materialized (
       select a.tenant_id, a.id, a.state from slots s cross join lateral (
@@ -70,7 +73,7 @@ export async function claimQueued(tx: Tx, kind: MachineKind, hostId: string, cap
 
 /**
  * Takes actors whose lease ran out (their host died, was cut off or handed them back) or that were woken up.
- * Their state stays; the new epoch shuts the former holder out.
+ * Their state stays; the new epoch shuts the former holder out. Those of suspended tenants stay as they are.
  */
 export async function claimExpired(tx: Tx, kind: MachineKind, hostId: string, capacity: number): Promise<Claimed[]> {
   return await tx<ClaimRow[]>`
@@ -78,7 +81,7 @@ export async function claimExpired(tx: Tx, kind: MachineKind, hostId: string, ca
       update ${tx(kind.table)} u set epoch = u.epoch + 1, version = u.version + 1, lease_owner = ${hostId},
         lease_until = now() + ${LEASE_MS} * interval '1 ms', started_at = coalesce(u.started_at, clock_timestamp())
       from (
-        select tenant_id, id from ${tx(kind.table)} where lease_until < now()
+        select tenant_id, id from ${tx(kind.table)} where lease_until < now() and tenant_id <> all (${suspendedTenants(tx)})
         order by lease_until limit ${capacity} for update skip locked
       ) p where u.tenant_id = p.tenant_id and u.id = p.id
       returning u.*
@@ -105,21 +108,21 @@ export async function expireOwn(tx: Tx, kind: MachineKind, hostId: string): Prom
 /**
  * Renews the leases that this host knows. Only those: a lease whose claim was committed but whose answer got lost
  * must run out, or nobody would ever run that actor.
- * @returns the ids that are still ours
+ * @returns the ids that are still ours, and whether their tenant was suspended meanwhile: then they are to be handed back
  */
 export async function renew(
   tx: Tx,
   kind: MachineKind,
   hostId: string,
   leases: readonly LeaseKey[]
-): Promise<Set<string>> {
-  const rows = await tx<{ id: string }[]>`
+): Promise<Map<string, { suspended: boolean }>> {
+  const rows = await tx<{ id: string; suspended: boolean }[]>`
     update ${tx(kind.table)} u set lease_until = now() + ${LEASE_MS} * interval '1 ms'
     from jsonb_to_recordset(${tx.json(leases.map((lease) => ({ ...lease })))}) as l("tenantId" uuid, id uuid, epoch int)
     where u.tenant_id = l."tenantId" and u.id = l.id and u.epoch = l.epoch
       and u.lease_owner = ${hostId} and u.lease_until is not null
-    returning u.id`
-  return new Set(rows.map((row) => row.id))
+    returning u.id, u.tenant_id = any (${suspendedTenants(tx)}) as suspended`
+  return new Map(rows.map(({ id, suspended }) => [id, { suspended }]))
 }
 
 /** Hands leases back: whoever looks next takes them. The epoch stays, the taker raises it. */

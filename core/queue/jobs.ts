@@ -6,6 +6,7 @@ import { errorMessage } from '#core/errors.ts'
 import { newId } from '#core/ids.ts'
 import { bossConnection, bossTransaction } from './jobs/connection.ts'
 import { JobDataInvalid, JobNameTaken, JobsAlreadyStarted, JobsNotStarted, JobUnknown } from './jobs/errors.ts'
+import { parkSuspended } from './jobs/park.ts'
 import type { DeadLetter, Job, JobOptions, JobRun, Jobs } from './jobs/types.ts'
 
 export type * from './jobs/types.ts'
@@ -138,9 +139,20 @@ export function createJobs(options: JobsOptions): Jobs {
           burstWhenBatchFull: true,
           perJobResults: true
         } as const
-        const worker = await boss.work(definition.name, how, (batch) =>
-          Promise.all(batch.map((job) => runOne(definition, job, log)))
-        )
+        const worker = await boss.work(definition.name, how, async (batch) => {
+          const parked = await db.system((tx) =>
+            parkSuspended(
+              tx,
+              batch.map(({ id }) => id)
+            )
+          )
+          // What is said of a parked job is not recorded: it is not active any more.
+          return await Promise.all(
+            batch.map((job) =>
+              parked.has(job.id) ? ({ id: job.id, status: 'completed' } as const) : runOne(definition, job, log)
+            )
+          )
+        })
         workers.set(definition.name, worker)
       }
     },

@@ -199,8 +199,8 @@ t.test('a host renews the leases that it knows, and only those', async (t) => {
   const [known, forgotten, lost] = rows.map(({ tenantId, id, epoch }) => ({ tenantId, id, epoch }))
   const keys = [must(known, 'one'), { ...must(lost, 'three'), epoch: 7 }]
   await sql`update pulse.session set lease_until = now() + interval '1 s'`
-  t.strictSame(await db.system((tx) => renew(tx, kind, B, keys)), new Set(), 'another host cannot')
-  t.strictSame(await db.system((tx) => renew(tx, kind, A, keys)), new Set([known?.id]))
+  t.strictSame(await db.system((tx) => renew(tx, kind, B, keys)), new Map(), 'another host cannot')
+  t.strictSame(await db.system((tx) => renew(tx, kind, A, keys)), new Map([[known?.id, { suspended: false }]]))
   const left = await sql<{ id: string; renewed: boolean }[]>`
     select id, lease_until > now() + interval '4 s' as renewed from pulse.session`
   t.strictSame(

@@ -3,11 +3,13 @@ import { z } from 'zod'
 import { systemClock } from '#core/clock.ts'
 import { openDb } from '#core/db/index.ts'
 import { newId } from '#core/ids.ts'
+import { coreMigrations } from '#core/migrations.ts'
 import { createJobs, type JobRun } from '#core/queue/jobs.ts'
+import { createTenant } from '#core/tenants/tenants.ts'
 import { testDb } from '#test/support/db.ts'
 import { until } from '#test/support/until.ts'
 
-const rooms = [{ name: 'core/queue/jobs', dir: new URL('../jobs/sql/', import.meta.url) }]
+const rooms = [...coreMigrations]
 const Data = z.strictObject({ tenantId: z.string(), n: z.number() })
 type Data = z.output<typeof Data>
 
@@ -149,8 +151,9 @@ t.test('a run that takes too long is aborted, and stop() waits for those at work
 })
 
 t.test('two hosts share the work: every job runs once', async (t) => {
-  const { db, appUrl, systemUrl } = await testDb(t, { rooms })
-  const other = await openDb({ appUrl, systemUrl, appPool: 4, systemPool: 2 })
+  const { db, appUrl, systemUrl, secrets } = await testDb(t, { rooms })
+  const { tenantHmacKey } = secrets
+  const other = await openDb({ appUrl, systemUrl, tenantHmacKey, appPool: 4, systemPool: 2 })
   t.teardown(() => other.close())
   const A = newId()
   const runs: number[] = []
@@ -229,4 +232,31 @@ t.test('a job whose data no longer fits its schema becomes a dead letter without
     values ('test.schema', ${sql.json(old)}, 'short', 'dead_letter')`
   await until(async () => (await db.tenant(A, (tx) => jobs.deadLetters(tx, 1))).length > 0, 'the dead letter')
   t.equal(runs, 0)
+})
+
+t.test('jobs of a suspended tenant wait, at no cost of an attempt, and run when it is resumed', async (t) => {
+  const { db, sql } = await testDb(t, { rooms })
+  const make = (slug: string) => db.system((tx) => createTenant(tx, { name: slug, slug, plan: 'free' }))
+  const [{ id: A }, { id: B }] = [await make('a'), await make('b')]
+  const seen: string[] = []
+  const jobs = createJobs({ db })
+  const job = jobs.define('test.held', Data, async ({ data, attempt }) => {
+    seen.push(`${data.tenantId === A ? 'a' : 'b'}${data.n} attempt ${attempt}`)
+  })
+  await jobs.start()
+  t.teardown(() => jobs.stop())
+  const send = (tenantId: string, n: number, startAfter = 0) =>
+    db.tenant(tenantId, (tx) => jobs.send(tx, job, { tenantId, n }, { startAfter, singletonKey: 'one' }))
+  const parked = () => sql`select 1 from pgboss.job_common where start_after = 'infinity'`
+  await send(A, 1, 300)
+  await sql`update core.tenants set suspended_at = now(), suspended_by = 'platform' where tenant_id = ${A}`
+  await until(async () => (await parked()).length === 1, 'the timer came due and was put back')
+  await send(A, 2)
+  await until(async () => (await parked()).length === 2, 'and another of the same key')
+  await send(B, 3)
+  await until(() => seen.length === 1, 'others go on')
+  t.strictSame(seen, ['b3 attempt 1'])
+  await sql`update core.tenants set suspended_at = null, suspended_by = null where tenant_id = ${A}`
+  await until(() => seen.length === 3, 'both ran')
+  t.strictSame(seen.slice(1).sort(), ['a1 attempt 1', 'a2 attempt 1'])
 })
