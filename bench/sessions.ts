@@ -13,6 +13,7 @@ import { FileObjectStore } from '#core/objects/index.ts'
 import type { Seat } from '#core/plugin.ts'
 import { Secret } from '#core/secret.ts'
 import { createTenant } from '#core/tenants/tenants.ts'
+import { vaultKeys } from '#core/vault/keys.ts'
 import { gatewayRoom } from '#core/ws/index.ts'
 import pulse from '#plugins/pulse/index.ts'
 import { SessionConfig } from '#plugins/pulse/schema.ts'
@@ -37,6 +38,7 @@ async function setUp(url: string): Promise<Measures> {
   const db = await openDb({
     appUrl: loginUrl(url, 'agentos_app', secrets.appPassword),
     systemUrl: loginUrl(url, 'agentos_system', secrets.systemPassword),
+    tenantHmacKey: secrets.tenantHmacKey,
     log
   })
   let started: (() => void) | undefined
@@ -47,6 +49,7 @@ async function setUp(url: string): Promise<Measures> {
     log,
     objects: new FileObjectStore({ dir: await mkdtemp(join(tmpdir(), 'agentos-bench-objects-')) }),
     apiKeyPepper: secrets.apiKeyPepper,
+    vaultKeys: vaultKeys(secrets.kek),
     hostId: randomUUID(),
     concurrency: 64 // the server's default
   })

@@ -11,6 +11,7 @@ import type { Log } from '#core/log.ts'
 import { FileObjectStore } from '#core/objects/index.ts'
 import type { App, Seat } from '#core/plugin.ts'
 import { claimHostIdentity } from '#core/queue/host-identity.ts'
+import { vaultKeys } from '#core/vault/keys.ts'
 import { prepareDatabase } from './database.ts'
 import type { Env } from './env.ts'
 import { migrations, seats } from './plugins.ts'
@@ -53,7 +54,12 @@ export async function startServer(
   let kernel: FullKernel | undefined
   let db: Db | undefined
   try {
-    db = await openDb({ appUrl: database.appUrl.reveal(), systemUrl: database.systemUrl.reveal(), log })
+    db = await openDb({
+      appUrl: database.appUrl.reveal(),
+      systemUrl: database.systemUrl.reveal(),
+      tenantHmacKey: secrets.tenantHmacKey,
+      log
+    })
     const host = await claimHostIdentity(db, env.home, systemClock)
     kernel = createKernel({
       db,
@@ -61,6 +67,7 @@ export async function startServer(
       log,
       objects: new FileObjectStore({ dir: env.objectsDir }),
       apiKeyPepper: secrets.apiKeyPepper,
+      vaultKeys: vaultKeys(secrets.kek, env.vaultKeks),
       hostId: host.id,
       concurrency: env.concurrency,
       eventRetentionDays: env.eventRetentionDays

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { prepareDatabase } from '#config/database.ts'
 import { loadEnv } from '#config/env.ts'
-import { openDb, silentLog } from '#core/db/index.ts'
+import { deriveSecrets, openDb, silentLog } from '#core/db/index.ts'
 import { isAlive } from '#core/db/postmaster.ts'
 import { coreMigrations } from '#core/migrations.ts'
 
@@ -15,7 +15,8 @@ t.test('without DATABASE_URL the home gets a database, and keeps it', async (t) 
   const first = await prepare()
   t.ok(first.applied.includes('core/db/0001_tenancy.sql'))
   t.equal(first.embedded, true)
-  const db = await openDb({ appUrl: first.appUrl.reveal(), systemUrl: first.systemUrl.reveal() })
+  const { tenantHmacKey } = deriveSecrets(env.secret)
+  const db = await openDb({ appUrl: first.appUrl.reveal(), systemUrl: first.systemUrl.reveal(), tenantHmacKey })
   await t.resolves(db.ping())
   await db.close()
   const pid = Number((await readFile(join(home, 'postgres/data/postmaster.pid'), 'utf8')).split('\n')[0])

@@ -1,6 +1,7 @@
 import postgres from 'postgres'
 import { type Clock, systemClock } from '#core/clock.ts'
 import type { Secret } from '#core/secret.ts'
+import { ensureAuthenticated } from './authenticated.ts'
 import { checkSecret, closeDatabase, ensureCore, ensureRoles, serverVersion } from './bootstrap.ts'
 import { DatabaseUnavailable, IsolationBroken, MigrationFailed, MigrationLogin, VersionUnsupported } from './errors.ts'
 import { isConnectionLoss } from './guard.ts'
@@ -13,6 +14,7 @@ import {
   readMigrations
 } from './migration-files.ts'
 import { deriveSecrets } from './secrets.ts'
+import { hmacPads } from './signature.ts'
 import { type DbLog, type Pool, silentLog } from './types.ts'
 
 export interface MigrateOptions {
@@ -58,6 +60,7 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
     await lockOut(sql)
     await bootstrap(sql, options, clock, log)
     const applied = await applyAll(sql, options.rooms, files, log)
+    await storeTenantKey(sql, deriveSecrets(options.secret).tenantHmacKey)
     const findings = await lint(sql, allowed)
     if (findings.length > 0) throw new IsolationBroken(findings)
     return { applied }
@@ -105,6 +108,7 @@ async function bootstrap(sql: Pool, options: MigrateOptions, clock: Clock, log: 
       )
     }
     await ensureCore(sql)
+    await ensureAuthenticated(sql, { clock, log })
   } catch (error) {
     if (!(error instanceof postgres.PostgresError) || isConnectionLoss(error)) throw error
     throw new MigrationLogin(error.message, error)
@@ -134,6 +138,15 @@ async function applyAll(sql: Pool, rooms: MigrationRoom[], files: MigrationFile[
     log.info({ migration: name }, 'migration applied')
   }
   return applied
+}
+
+// The secret of a database never changes (checkSecret), so neither does this row.
+async function storeTenantKey(sql: Pool, key: Secret): Promise<void> {
+  const { inner, outer } = hmacPads(key)
+  await sql.begin(async (tx) => {
+    await tx.unsafe('set local role agentos_owner')
+    await tx`insert into core.tenant_key (inner_pad, outer_pad) values (${inner}, ${outer}) on conflict do nothing`
+  })
 }
 
 const createSchema = /^create schema (?:if not exists )?([a-z_][a-z0-9_]*);/gim

@@ -1,9 +1,11 @@
 import postgres from 'postgres'
 import { type Clock, systemClock } from '#core/clock.ts'
+import type { Secret } from '#core/secret.ts'
 import { arrayTypes } from './arrays.ts'
 import { DatabaseUnavailable, IsolationBroken, TenantInvalid } from './errors.ts'
 import { createGate } from './gate.ts'
 import { createFate, guardQueries, mapError, retryStale } from './guard.ts'
+import { createSigner } from './signature.ts'
 import { afterCommit, transaction } from './transaction.ts'
 import {
   type Db,
@@ -20,6 +22,8 @@ export interface OpenDbOptions {
   appUrl: string
   /** login of agentos_system */
   systemUrl: string
+  /** of deriveSecrets: signs the tenant of each transaction; core.tenant() knows it from migrate() */
+  tenantHmacKey: Secret
   /** connections, default 16 */
   appPool?: number
   /** connections, default 6 */
@@ -58,6 +62,7 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
   // Up to 64 waiters per connection: at 5 ms a transaction that is 0.3 s of queue.
   const appGate = createGate({ places: appPlaces, waiting: appPlaces * 64, waitMs, clock })
   const systemGate = createGate({ places: systemPlaces, waiting: systemPlaces * 64, waitMs, clock })
+  const sign = createSigner(options.tenantHmacKey)
   const reserved = new Set<Pool>()
   const end = async (seconds: number) => {
     await Promise.all([app, system, ...reserved].map((pool) => pool.end({ timeout: seconds })))
@@ -69,16 +74,12 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
       const given: TenantContext = typeof context === 'string' ? { tenantId: context } : context
       const tenantId = given.tenantId.toLowerCase()
       if (!uuid.test(tenantId)) throw new TenantInvalid(given.tenantId)
-      const userId = given.userId ?? ''
-      const claims = JSON.stringify({
-        ...given.claims,
-        tenant_id: tenantId,
-        ...(userId ? { sub: userId } : {}),
-        ...(given.actor ? { actor: given.actor } : {})
-      })
+      const settings = sign({ ...given, tenantId })
       const enter = (tx: Tx) => {
-        tx`select set_config('agentos.tenant', ${tenantId}, true), set_config('agentos.user', ${userId}, true),
-                  set_config('request.jwt.claims', ${claims}, true)`
+        // Parameters, never literals: other sessions of agentos_app see this one's statement in pg_stat_activity.
+        tx`select set_config('agentos.tenant', ${settings.tenant}, true), set_config('agentos.user', ${settings.user}, true),
+                  set_config('request.jwt.claims', ${settings.claims}, true),
+                  set_config('agentos.signature', ${settings.signature}, true)`
           .execute()
           .catch(() => {}) // thrown by the transaction itself
       }

@@ -103,6 +103,7 @@ async function makeTenant(home: string, url: string) {
   const db = await openDb({
     appUrl: loginUrl(url, 'agentos_app', secrets.appPassword),
     systemUrl: loginUrl(url, 'agentos_system', secrets.systemPassword),
+    tenantHmacKey: secrets.tenantHmacKey,
     appPool: 1,
     systemPool: 1
   })

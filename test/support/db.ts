@@ -46,9 +46,10 @@ export async function testDb(t: Pick<Test, 'teardown'>, options: TestDbOptions =
   const sql = adminConnection(url, 4)
   await closeDatabase(sql, systemClock) // a template does not pass on the grants of the database itself
   const secrets = deriveSecrets(testSecret)
+  const { tenantHmacKey } = secrets
   const appUrl = loginUrl(url, 'agentos_app', secrets.appPassword)
   const systemUrl = loginUrl(url, 'agentos_system', secrets.systemPassword)
-  const db = await openDb({ appUrl, systemUrl, appPool: 8, systemPool: 4, ...options.open })
+  const db = await openDb({ appUrl, systemUrl, tenantHmacKey, appPool: 8, systemPool: 4, ...options.open })
   t.teardown(async () => {
     await db.close()
     await sql.end({ timeout: 1 })

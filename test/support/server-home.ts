@@ -32,6 +32,7 @@ export async function openHome(t: Pick<Test, 'teardown'>, home: string): Promise
   const db = await openDb({
     appUrl: loginUrl(url, 'agentos_app', secrets.appPassword),
     systemUrl: loginUrl(url, 'agentos_system', secrets.systemPassword),
+    tenantHmacKey: secrets.tenantHmacKey,
     appPool: 2,
     systemPool: 2
   })

@@ -26,10 +26,11 @@ export async function testBus(t: Test, options: Partial<BusOptions> = {}): Promi
 /** Another host over the same database. */
 export async function otherHost(
   t: Test,
-  test: Pick<TestDb, 'appUrl' | 'systemUrl'>,
+  test: Pick<TestDb, 'appUrl' | 'systemUrl' | 'secrets'>,
   options: Partial<BusOptions> = {}
 ): Promise<{ db: Db; bus: Bus }> {
-  const db = await openDb({ appUrl: test.appUrl, systemUrl: test.systemUrl, appPool: 4, systemPool: 3 })
+  const { appUrl, systemUrl, secrets } = test
+  const db = await openDb({ appUrl, systemUrl, tenantHmacKey: secrets.tenantHmacKey, appPool: 4, systemPool: 3 })
   const bus = createBus({ db, ...options })
   t.teardown(async () => {
     await bus.stop()

@@ -4,12 +4,14 @@ import { createBus } from '#core/bus/index.ts'
 import { Ticked } from '#core/bus/test/support.ts'
 import { systemClock } from '#core/clock.ts'
 import { armCrashPoint } from '#core/crash-point.ts'
-import { openDb } from '#core/db/index.ts'
+import { deriveSecrets, openDb } from '#core/db/index.ts'
 import { pending } from '#core/events.ts'
+import { testSecret } from '#test/support/cluster.ts'
 
 const [appUrl = '', systemUrl = '', tenantId = '', rate = '1000', killAt] = process.argv.slice(2)
 if (killAt !== undefined) armCrashPoint('relay-sequenced', Number(killAt))
-const db = await openDb({ appUrl, systemUrl, appPool: 4, systemPool: 3 })
+const { tenantHmacKey } = deriveSecrets(testSecret)
+const db = await openDb({ appUrl, systemUrl, tenantHmacKey, appPool: 4, systemPool: 3 })
 const bus = createBus({ db })
 await bus.start()
 let running = true

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { lint } from '#core/db/lint.ts'
-import { adminConnection, testDb } from '#test/support/db.ts'
+import { readAllowances } from '#core/db/migration-files.ts'
+import { adminConnection, coreDbRoom, testDb } from '#test/support/db.ts'
 import { asOwner, makeNotes } from './notes.ts'
 
 const { sql, url } = await testDb(t)
@@ -9,10 +10,7 @@ await asOwner(
   sql,
   `create table lab.task (like lab.note including all); call core.isolate('lab.task', 'select, insert, update')`
 )
-const core = [
-  { rule: 'rls_off', object: 'core.*', reason: 'not the subject of this test' },
-  { rule: 'no_tenant_id', object: 'core.*', reason: 'not the subject of this test' }
-]
+const core = await readAllowances(coreDbRoom)
 const session = adminConnection(url)
 await session`set search_path to pg_catalog`
 t.teardown(() => session.end())
@@ -85,7 +83,7 @@ const defects: [string, string, string[]][] = [
   [
     'a right to make triggers',
     'grant trigger on lab.note to public',
-    ['priv_trigger lab.note agentos_app', 'priv_trigger lab.note agentos_system']
+    ['agentos_app', 'agentos_system', 'authenticated'].map((role) => `priv_trigger lab.note ${role}`)
   ],
   [
     'a readable sequence',
@@ -96,7 +94,7 @@ const defects: [string, string, string[]][] = [
   [
     'a function with the rights of its owner',
     'create function lab.peek() returns bigint language sql security definer as $$ select count(*) from lab.note $$',
-    ['secdef_callable lab.peek() agentos_app', 'secdef_callable lab.peek() agentos_system']
+    ['agentos_app', 'agentos_system', 'authenticated'].map((role) => `secdef_callable lab.peek() ${role}`)
   ]
 ]
 

@@ -58,9 +58,13 @@ t.test('only our logins connect to the database', async (t) => {
 
 t.test('a pool whose login passes row level security is refused', async (t) => {
   const { openDb } = await import('#core/db/index.ts')
-  const { url } = await testDb(t)
-  await t.rejects(openDb({ appUrl: systemUrl, systemUrl }), { message: /wrong_role agentos_system/ })
-  await t.rejects(openDb({ appUrl: url, systemUrl: url }), { code: 'DB_ISOLATION_BROKEN', message: /role_bypass/ })
+  const { url, secrets } = await testDb(t)
+  const { tenantHmacKey } = secrets
+  await t.rejects(openDb({ appUrl: systemUrl, systemUrl, tenantHmacKey }), { message: /wrong_role agentos_system/ })
+  await t.rejects(openDb({ appUrl: url, systemUrl: url, tenantHmacKey }), {
+    code: 'DB_ISOLATION_BROKEN',
+    message: /role_bypass/
+  })
 })
 
 t.test('what a violated constraint says reaches the caller as it is', async (t) => {

@@ -141,14 +141,19 @@ t.test('a shared table is written under tenancy and read by all where the condit
 
 t.test('agentos_system sees nothing until a room gives it a verb by name', async (t) => {
   await t.rejects(
-    db.system((tx) => tx`select 1 from lab.note`),
+    db.system((tx) => tx`select text from lab.note`),
     { code: '42501' }
   )
   await asOwner(sql, `call core.system_access('lab.note', 'select')`)
   const rows = await db.system((tx) => tx`select distinct tenant_id from lab.note`)
   t.ok(rows.length >= 2, 'across tenants')
+  t.equal(
+    (await db.system((tx) => tx`delete from lab.note`)).count,
+    0,
+    'it erases the rows of tenants to be erased only'
+  )
   await t.rejects(
-    db.system((tx) => tx`delete from lab.note`),
+    db.system((tx) => tx`update lab.note set text = 'mine'`),
     { code: '42501' }
   )
 })

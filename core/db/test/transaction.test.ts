@@ -6,7 +6,10 @@ import { must } from '#core/must.ts'
 import { testDb } from '#test/support/db.ts'
 import { makeNotes, tenantA, tenantB } from './notes.ts'
 
-const { db, sql, appUrl, systemUrl } = await testDb(t, { open: { appPool: 2, systemPool: 1, acquireTimeoutMs: 200 } })
+const { db, sql, appUrl, systemUrl, secrets } = await testDb(t, {
+  open: { appPool: 2, systemPool: 1, acquireTimeoutMs: 200 }
+})
+const { tenantHmacKey } = secrets
 await makeNotes(sql)
 
 const pidOf = async (tx: Tx): Promise<number> =>
@@ -138,13 +141,17 @@ t.test('waiting for a connection is bounded in time and in number', async (t) =>
 
 t.test('a server that is not there is a 503', async (t) => {
   const nowhere = 'postgres://agentos_app:x@127.0.0.1:9/none'
-  await t.rejects(openDb({ appUrl: nowhere, systemUrl: nowhere }), { code: 'DB_UNAVAILABLE', status: 503 })
+  await t.rejects(openDb({ appUrl: nowhere, systemUrl: nowhere, tenantHmacKey }), {
+    code: 'DB_UNAVAILABLE',
+    status: 503
+  })
 })
 
 t.test('statements, locks and idle transactions have limits', async (t) => {
   const limited = await openDb({
     appUrl,
     systemUrl,
+    tenantHmacKey,
     appPool: 2,
     statementTimeoutMs: 100,
     idleInTransactionTimeoutMs: 100

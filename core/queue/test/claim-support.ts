@@ -34,7 +34,9 @@ export async function claimDb(t: Pick<Test, 'teardown'>): Promise<ClaimDb> {
   return {
     ...base,
     async another() {
-      const db = await openDb({ appUrl: base.appUrl, systemUrl: base.systemUrl, appPool: 4, systemPool: 4 })
+      const { appUrl, systemUrl, secrets } = base
+      const { tenantHmacKey } = secrets
+      const db = await openDb({ appUrl, systemUrl, tenantHmacKey, appPool: 4, systemPool: 4 })
       t.teardown(() => db.close())
       return db
     },

@@ -12,6 +12,7 @@ import { createLog } from '#core/log.ts'
 import { FileObjectStore } from '#core/objects/index.ts'
 import { definePlugin } from '#core/plugin.ts'
 import { createTenant } from '#core/tenants/tenants.ts'
+import { vaultKeys } from '#core/vault/keys.ts'
 import { gatewayRoom } from '#core/ws/index.ts'
 import pulse from '#plugins/pulse/index.ts'
 import { hostTools } from '#test/support/host-tools.ts'
@@ -72,13 +73,15 @@ const griefRoom = definePlugin({
 export async function crowd(t: Test, size: number) {
   const base = await fullDb(t)
   const log = createLog({ level: 'error', destination: { write: () => {} } })
-  const db = await openDb({ appUrl: base.appUrl, systemUrl: base.systemUrl, appPool: 4, systemPool: 3 })
+  const { tenantHmacKey } = base.secrets
+  const db = await openDb({ appUrl: base.appUrl, systemUrl: base.systemUrl, tenantHmacKey, appPool: 4, systemPool: 3 })
   const kernel = createKernel({
     db,
     clock: systemClock,
     log,
     objects: new FileObjectStore({ dir: join(t.testdir(), 'objects') }),
     apiKeyPepper: base.secrets.apiKeyPepper,
+    vaultKeys: vaultKeys(base.secrets.kek),
     hostId: randomUUID(),
     concurrency: 8
   })
