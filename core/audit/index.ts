@@ -1,4 +1,6 @@
 import { definePlugin } from '#core/plugin.ts'
+import { auditChecks } from './doctor.ts'
+import { auditRoutes } from './routes.ts'
 
 /** What was done, by whom, from where: every mutation that somebody asked for. */
 export const auditRoom = definePlugin({
@@ -7,5 +9,8 @@ export const auditRoom = definePlugin({
   tables: ['audit.entry', 'audit.tally', 'audit.seal'],
   migrations: new URL('./sql/', import.meta.url),
   permissions: { 'audit:read': 'Read, verify and export the audit log.' },
-  register() {}
+  register(app) {
+    auditRoutes(app)
+    for (const check of auditChecks(app.db, app.audit)) app.doctor.add('tenancy', check)
+  }
 })

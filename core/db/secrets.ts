@@ -6,11 +6,15 @@ export interface DerivedSecrets {
   appPassword: Secret
   systemPassword: Secret
   apiKeyPepper: Secret
+  /** what users' access and refresh tokens are made with */
+  userTokenKey: Secret
   tenantHmacKey: Secret
   /** base64url of 32 bytes: the first key encryption key of the vault */
   kek: Secret
   /** base64url of 32 bytes: what the registry's signing key is made of */
   registryKeySeed: Secret
+  /** base64url of 32 bytes: what the key that signs audit chains is made of */
+  auditKeySeed: Secret
   /** Says whether a database was made with this secret, without telling the secret. */
   check: string
 }
@@ -23,9 +27,11 @@ export function deriveSecrets(secret: Secret): DerivedSecrets {
     appPassword: new Secret(derive('database-app')),
     systemPassword: new Secret(derive('database-system')),
     apiKeyPepper: new Secret(derive('api-key-pepper')),
+    userTokenKey: new Secret(derive('user-token')),
     tenantHmacKey: new Secret(derive('tenant-hmac')),
     kek: new Secret(derive('kek-1')),
     registryKeySeed: new Secret(derive('registry-key')),
+    auditKeySeed: new Secret(derive('audit-key')),
     check: derive('installation-check')
   }
 }

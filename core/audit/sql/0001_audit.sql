@@ -28,7 +28,7 @@ call core.system_access('audit.entry', 'select, insert');
 create table audit.tally (
   tenant_id uuid not null default core.tenant(),
   xid xid8 not null default pg_current_xact_id(),
-  entry_ids uuid[] not null,
+  entry_ids uuid[] not null check (cardinality(entry_ids) > 0),
   primary key (tenant_id, xid)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 call core.isolate('audit.tally', 'select, insert, update');
@@ -52,6 +52,7 @@ create table audit.seal (
   unique (tenant_id, entry_id),
   check ((entry_id is null) <> (fault is null))
 );
+create index seal_fault on audit.seal (tenant_id, seq) where fault is not null;
 call core.isolate('audit.seal', 'select');
 call core.system_access('audit.seal', 'select, insert');
 

@@ -47,10 +47,19 @@ export const overrides: Readonly<Record<string, Override>> = {
   'core.event': {
     refused: [{ name: 'insert numbered', insert: { seq: '77' } }]
   },
+  'audit.entry': { values: () => ({ action: `'note.written'` }) },
+  // A transaction writes its own count only, and finds its row again where it had one.
+  'audit.tally': {
+    values: () => ({ xid: 'pg_current_xact_id()', entry_ids: 'array[gen_random_uuid()]' }),
+    untouchable: 'xid <> pg_current_xact_id()',
+    refused: [{ name: 'insert of another transaction', insert: { xid: `'3'` } }]
+  },
+  'audit.seal': { values: () => ({ seq: number(), hash: bytea(32), entry_id: 'gen_random_uuid()' }) },
   'core.stream': { tenant: null },
   'core.consumer_kind': { tenant: null, values: () => ({ types: `'{}'` }) },
   'core.migration': { tenant: null },
   'core.installation': { tenant: null, single: true },
+  'core.tenant_key': { tenant: null, single: true },
   'registry.scope': { readable: 'true', values: () => ({ scope: `'x-${hex(8)}'` }) },
   'registry.author_key': { readable: 'true', values: () => ({ key_id: `'${hex(32)}'` }) },
   'registry.skill': { readable: `visibility = 'public'`, values: (n) => ({ visibility: visibility(n) }) },

@@ -1,3 +1,4 @@
+import { auditRows } from './rows/audit.ts'
 import { authRows } from './rows/auth.ts'
 import { httpRows } from './rows/http.ts'
 import { pulseRows } from './rows/pulse.ts'
@@ -8,6 +9,7 @@ import type { RouteRow } from './rows/row.ts'
 export const routeRows: Readonly<Record<string, RouteRow>> = {
   ...httpRows,
   ...authRows,
+  ...auditRows,
   ...pulseRows,
   ...registryRows
 }

@@ -1,0 +1,44 @@
+import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto'
+import type { Secret } from '#core/secret.ts'
+
+/** Who can tell whether a chain's head is this server's. `publicKey` is its SPKI in base64, `id` the sha256 of that (hex). */
+export interface AuditPublicKey {
+  readonly id: string
+  readonly publicKey: string
+  /** False also for what is no signature at all. */
+  verify(text: string, signature: string): boolean
+}
+
+export interface AuditKey extends AuditPublicKey {
+  /** ed25519, base64. */
+  sign(text: string): string
+}
+
+// PKCS 8 of an ed25519 key (RFC 8410) up to its 32 bytes of seed.
+const PKCS8_ED25519 = Buffer.from('302e020100300506032b657004220420', 'hex')
+
+/** @param seed base64url of 32 bytes: hosts of one database have the same one, and so the same key */
+export function auditKey(seed: Secret): AuditKey {
+  const der = Buffer.concat([PKCS8_ED25519, Buffer.from(seed.reveal(), 'base64url')])
+  const key = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
+  return { ...describe(createPublicKey(key)), sign: (text) => sign(null, Buffer.from(text), key).toString('base64') }
+}
+
+/** @throws TypeError for what is no ed25519 public key */
+export function auditPublicKey(spki: string): AuditPublicKey {
+  const key = createPublicKey({ key: Buffer.from(spki, 'base64'), format: 'der', type: 'spki' })
+  if (key.asymmetricKeyType !== 'ed25519') throw new TypeError('not an ed25519 key')
+  return describe(key)
+}
+
+function describe(key: KeyObject): AuditPublicKey {
+  const spki = key.export({ type: 'spki', format: 'der' })
+  return {
+    id: createHash('sha256').update(spki).digest('hex'),
+    publicKey: spki.toString('base64'),
+    verify: (text, signature) => {
+      const bytes = Buffer.from(signature, 'base64')
+      return bytes.length === 64 && verify(null, Buffer.from(text), key, bytes)
+    }
+  }
+}
