@@ -7,7 +7,7 @@ import {
   migrate,
   startEmbeddedPostgres
 } from '#core/db/index.ts'
-import { Secret } from '#core/secret.ts'
+import { guardForLife, Secret } from '#core/secret.ts'
 import type { Env } from './env.ts'
 
 export interface PreparedDatabase {
@@ -35,6 +35,7 @@ export async function prepareDatabase(options: {
   const { env, log } = options
   const server = env.databaseUrl ? null : await startEmbeddedPostgres({ dir: join(env.home, 'postgres'), log })
   const url = new Secret(server ? server.url : (env.databaseUrl?.reveal() ?? ''))
+  guardForLife({ url }) // the embedded server's own connection keeps its text
   try {
     const { applied } = await migrate({
       url: url.reveal(),

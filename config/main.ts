@@ -3,7 +3,7 @@ import { access, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { errorMessage } from '#core/errors.ts'
 import { downOnSignals } from '#core/http/shutdown.ts'
-import { createLog } from '#core/log.ts'
+import { createLog, scrubOutput } from '#core/log.ts'
 import { type Env, loadEnv } from './env.ts'
 import { runDemo } from './first-run/demo.ts'
 import { ensureOwner, type OwnerKey } from './first-run/owner.ts'
@@ -11,12 +11,26 @@ import { type Server, startServer } from './server.ts'
 
 // stdout is for people and for who waits for "agentos ready on"; the log, JSON lines, goes to stderr.
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
+// The owner's key, at the first start; nothing else is printed without being scrubbed.
+const tellOnce = process.stdout.write.bind(process.stdout)
+scrubOutput(process.stdout, process.stderr)
+// Node itself would print the error as it is.
+process.once('uncaughtException', breakOff)
 
 try {
   await main(loadEnv())
 } catch (error) {
+  refuse(error)
+}
+
+function refuse(error: unknown): void {
   process.stderr.write(`agentos cannot start: ${errorMessage(error)}\n`)
   process.exitCode = 1
+}
+
+function breakOff(error: unknown): never {
+  refuse(error)
+  process.exit()
 }
 
 async function main(env: Env): Promise<void> {
@@ -27,6 +41,7 @@ async function main(env: Env): Promise<void> {
   const server = await startServer(env, log, async ({ kernel, embedded }) => {
     owner = await ensureOwner(kernel, env.home, embedded)
   })
+  process.off('uncaughtException', breakOff)
   downOnSignals(server.kernel.shutdown, log)
   say(`agentos ready on ${server.url}`)
   const port = Number(new URL(server.url).port)
@@ -44,7 +59,7 @@ async function welcome(env: Env, server: Server, owner: Exclude<OwnerKey, { stat
   const file = shown(owner.file)
   say('')
   if (owner.status === 'created') {
-    say(`  owner key   ${owner.key}`)
+    tellOnce(`  owner key   ${owner.key}\n`)
     say(`              shown this once; kept in ${file}, which only you can read`)
     say('')
   }

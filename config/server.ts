@@ -6,15 +6,17 @@ import { systemClock } from '#core/clock.ts'
 import { armCrashPoint } from '#core/crash-point.ts'
 import { type Db, deriveSecrets, openDb } from '#core/db/index.ts'
 import { defineError } from '#core/errors.ts'
+import type { EdgeOptions } from '#core/http/edge/index.ts'
 import { createKernel, type FullKernel, startKernel } from '#core/kernel.ts'
 import type { Log } from '#core/log.ts'
 import { FileObjectStore } from '#core/objects/index.ts'
 import type { App, Seat } from '#core/plugin.ts'
 import { claimHostIdentity } from '#core/queue/host-identity.ts'
+import { guardForLife } from '#core/secret.ts'
 import { vaultKeys } from '#core/vault/keys.ts'
 import { prepareDatabase } from './database.ts'
 import type { Env } from './env.ts'
-import { migrations, seats } from './plugins.ts'
+import { limitTable, migrations, seats } from './plugins.ts'
 
 export const PortTaken = defineError(
   'CONFIG_PORT_TAKEN',
@@ -51,6 +53,7 @@ export async function startServer(
   await mkdir(env.home, { recursive: true, mode: 0o700 })
   const database = await prepareDatabase({ env, rooms: migrations(rooms), log })
   const secrets = deriveSecrets(env.secret)
+  for (const holder of [env, secrets, database]) guardForLife(holder)
   let kernel: FullKernel | undefined
   let db: Db | undefined
   try {
@@ -67,14 +70,18 @@ export async function startServer(
       log,
       objects: new FileObjectStore({ dir: env.objectsDir }),
       apiKeyPepper: secrets.apiKeyPepper,
+      userTokenKey: secrets.userTokenKey,
+      auditKeySeed: secrets.auditKeySeed,
       vaultKeys: vaultKeys(secrets.kek, env.vaultKeks),
       hostId: host.id,
       concurrency: env.concurrency,
-      eventRetentionDays: env.eventRetentionDays
+      eventRetentionDays: env.eventRetentionDays,
+      limits: limitTable,
+      redisUrl: env.redisUrl
     })
     kernel.shutdown.step('release-leases', 'host', () => host.release())
     kernel.shutdown.step('stop-database', 'database', () => database.stop())
-    const app = await buildApp({ kernel, rooms, version: '0.1.0' })
+    const app = await buildApp({ kernel, rooms, version: '0.1.0', edge: edgeOf(env) })
     await prepare({ kernel, embedded: database.embedded })
     await startKernel(kernel)
     const url = await listen(app, env)
@@ -89,6 +96,11 @@ export async function startServer(
     }
     throw error
   }
+}
+
+// A loop that is a second late, or a heap with a tenth left: what is let in then only makes all of it later.
+function edgeOf({ trustProxy, allowedOrigins }: Env): EdgeOptions {
+  return { trustProxy, allowedOrigins, pressure: { eventLoopMs: 1000, heapShare: 0.9 } }
 }
 
 /** The wanted port; where it was not set and is taken, the next free one. */

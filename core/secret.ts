@@ -1,18 +1,17 @@
 import { inspect } from 'node:util'
+import { guard, unguard } from '#core/scrub.ts'
 
-// Held weakly: a secret that nobody holds any more (a tenant's, long unused) needs no scrubbing and must not leak memory.
-const live = new Set<WeakRef<Secret>>()
-const forget = new FinalizationRegistry<WeakRef<Secret>>((ref) => live.delete(ref))
+// A secret that nobody holds any more needs no guard for ever: its text must not stay in any table of ours.
+const released = new FinalizationRegistry<string>(unguard)
+const lifelong = new Set<Secret>()
 
-/** A value that prints as `[secret]` wherever it is printed; log lines that hold its text are scrubbed (core/log.ts). */
+/** A value that prints as `[secret]` wherever it is printed; texts that leave the process are scrubbed of it (core/scrub.ts). */
 export class Secret {
   readonly #value: string
 
   constructor(value: string) {
     this.#value = value
-    const ref = new WeakRef(this)
-    live.add(ref)
-    forget.register(this, ref)
+    if (value !== '') released.register(this, guard(value))
   }
 
   /** The text itself; call it where it is used (a connection, an HMAC), not earlier. */
@@ -33,12 +32,10 @@ export class Secret {
   }
 }
 
-/** Texts of all living secrets, for the log's scrubber. */
-export function liveSecrets(): string[] {
-  const values: string[] = []
-  for (const ref of live) {
-    const value = ref.deref()?.reveal()
-    if (value) values.push(value)
-  }
-  return values
+/**
+ * Keeps the secrets among the values of `holder` guarded as long as the process lives: a pool or a driver holds their
+ * text on when nobody holds the Secret.
+ */
+export function guardForLife(holder: object): void {
+  for (const value of Object.values(holder)) if (value instanceof Secret) lifelong.add(value)
 }

@@ -2,6 +2,7 @@ import type { Clock, Timer } from '#core/clock.ts'
 import type { Db, DbLog } from '#core/db/types.ts'
 import { errorMessage } from '#core/errors.ts'
 import type { EventType, StoredEvent } from '#core/events.ts'
+import { scrub } from '#core/scrub.ts'
 import { AlreadyStarted, ConsumerNameTaken, PlatformConsumer } from './errors.ts'
 import {
   dueWork,
@@ -181,7 +182,7 @@ export class Consumers {
   /** @returns true when the work has to wait before its next attempt */
   async #fail(tenantId: string, consumer: Consumer, event: StoredEvent, error: unknown): Promise<boolean> {
     const { db, log, clock, retryMs } = this.#options
-    const text = errorMessage(error).slice(0, 2000)
+    const text = scrub(errorMessage(error)).slice(0, 2000) // scrubbed first: half a secret would not be found
     const failure = { name: consumer.name, event, error: text, maxAttempts: MAX_ATTEMPTS, retryMs }
     const outcome = await db.tenant(tenantId, (tx) => recordFailure(tx, failure))
     if (!outcome) return false

@@ -1,6 +1,6 @@
 import type { Clock } from '#core/clock.ts'
 import { errorMessage } from '#core/errors.ts'
-import { scrub } from '#core/log.ts'
+import { scrub } from '#core/scrub.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

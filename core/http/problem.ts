@@ -5,6 +5,7 @@ import { DatabaseUnavailable } from '#core/db/errors.ts'
 import { AppError, errorMessage, Internal } from '#core/errors.ts'
 import { DatabaseBusy, MediaTypeUnsupported, Refused, ResponseInvalid, TooLarge } from '#core/http/errors.ts'
 import type { Log } from '#core/log.ts'
+import { scrubJson } from '#core/scrub.ts'
 
 /** RFC 9457, plus `code` (stable), `requestId` and whatever the error's details hold (`errors`, `limit`, ...). */
 export interface Problem {
@@ -31,6 +32,11 @@ export function problemOf(error: AppError, requestId: string): Problem {
   }
 }
 
+/** The problem as JSON. Scrubbed: messages are made of input, of names and, below, of what libraries say. */
+export function problemText(error: AppError, requestId: string): string {
+  return scrubJson(JSON.stringify(problemOf(error, requestId)))
+}
+
 function hiddenDetail(status: number): string {
   return status === 503
     ? 'The service cannot answer just now; try again.'
@@ -49,16 +55,15 @@ export function sendProblem(thrown: unknown, request: FastifyRequest, reply: Fas
       .type('application/problem+json')
       .header('x-request-id', request.id)
       // A string: the route's response schema for this status is not meant for problems.
-      .send(JSON.stringify(problemOf(error, request.id)))
+      .send(problemText(error, request.id))
   )
 }
 
 export function logError(log: Pick<Log, 'error' | 'debug'>, error: AppError): void {
-  if (error.status >= 500) log.error({ err: error, code: error.code }, error.message)
-  else {
-    const reason = error.cause === undefined ? {} : { reason: errorMessage(error.cause) }
-    log.debug({ code: error.code, status: error.status, ...reason }, error.message)
-  }
+  const { code, status, cause } = error
+  if (status >= 500) log.error({ err: error, code }, 'a request failed')
+  // Below 500 the message is the client's and made of what he sent: he has it, under the same request id.
+  else log.debug({ code, status, ...(typeof cause === 'string' ? { reason: cause } : {}) }, 'a request was refused')
 }
 
 /** Anything thrown, as one of our errors; what we do not know is a 500. */

@@ -4,6 +4,7 @@ import { type Clock, systemClock } from '#core/clock.ts'
 import { type Db, type DbLog, silentLog } from '#core/db/types.ts'
 import { errorMessage } from '#core/errors.ts'
 import { newId } from '#core/ids.ts'
+import { scrub } from '#core/scrub.ts'
 import { bossConnection, bossTransaction } from './jobs/connection.ts'
 import { JobDataInvalid, JobNameTaken, JobsAlreadyStarted, JobsNotStarted, JobUnknown } from './jobs/errors.ts'
 import { parkSuspended } from './jobs/park.ts'
@@ -186,11 +187,11 @@ async function runOne(definition: Definition, job: BossJob<unknown>, log: DbLog)
   try {
     const data = definition.data.safeParse(job.data)
     // No run will make it fit: it goes to the dead letters at once.
-    if (!data.success) return { id: job.id, status: 'deadletter', output: { message: errorMessage(data.error) } }
+    if (!data.success) return { id: job.id, status: 'deadletter', output: { message: scrub(errorMessage(data.error)) } }
     await definition.handler({ id: job.id, data: data.data, attempt: job.retryCount + 1, signal: job.signal })
     return { id: job.id, status: 'completed' }
   } catch (error) {
     log.warn({ err: error, job: definition.name, id: job.id, attempt: job.retryCount + 1 }, 'a job failed')
-    return { id: job.id, status: 'failed', output: { message: errorMessage(error).slice(0, 2000) } }
+    return { id: job.id, status: 'failed', output: { message: scrub(errorMessage(error)).slice(0, 2000) } }
   }
 }

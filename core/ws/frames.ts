@@ -6,6 +6,7 @@ import type { StoredEvent } from '#core/events.ts'
 import { parseJson } from '#core/http/json.ts'
 import { problemOf } from '#core/http/problem.ts'
 import { fieldErrors, refuseUnstorable } from '#core/http/validation.ts'
+import { scrubJson } from '#core/scrub.ts'
 import { FrameMalformed } from './errors.ts'
 
 /** What a client sends. */
@@ -62,7 +63,8 @@ export function errorFrame(id: string | null, error: AppError, requestId: string
   const details = status < 500 && error.details ? { details: error.details } : {}
   const retry = error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }
   const hint = status >= 500 ? { requestId } : {}
-  return JSON.stringify({ id, error: { code, status, message: detail, ...retry, ...details, ...hint } }, bigintsAsText)
+  const shown = JSON.stringify({ code, status, message: detail, ...retry, ...details, ...hint }, bigintsAsText)
+  return `{"id":${JSON.stringify(id)},"error":${scrubJson(shown)}}` // the id is the client's own
 }
 
 // One text per event, however many sockets it goes to; it leaves with the event.

@@ -100,7 +100,7 @@ async function runStep(deps: EffectDeps, call: Call): Promise<Outcome<SessionEve
   } catch (error) {
     if (call.signal.aborted) throw error
     const used = { activeMs: Math.round(clock.monotonic() - started), cpuMs: 0, at: clock.now() }
-    const failure = describe(deps, error, step.id, context, used)
+    const failure = describe(deps, error, { sessionId: ref.id, step: step.id }, context, used)
     const retry = step.retry ?? { attempts: 1, backoffMs: 0 }
     if (failure.retryable && attempt < retry.attempts) {
       const wait = Math.min(retry.backoffMs * 2 ** (attempt - 1), MAX_BACKOFF_MS)
@@ -165,7 +165,7 @@ function timeLeft(context: SessionContext, now: number, stepMs: number | undefin
 function describe(
   deps: EffectDeps,
   error: unknown,
-  step: string,
+  { sessionId, step }: { sessionId: string; step: string },
   context: SessionContext,
   used: { activeMs: number; at: number }
 ): { error: SessionFailure; retryable: boolean } {
@@ -186,7 +186,7 @@ function describe(
     return { error: { code: error.code, message, step }, retryable: false }
   }
   // Ours, not the skill's: the client gets no inside story, the operator does.
-  deps.log.error({ err: error, step }, 'a step broke')
+  deps.log.error({ err: error, sessionId }, 'a step broke')
   return { error: { code: SESSION_ERRORS.INTERNAL, message: 'the step could not be run', step }, retryable: true }
 }
 
@@ -297,7 +297,10 @@ async function undoStep(deps: EffectDeps, call: Call): Promise<Outcome<SessionEv
     return done('undone')
   } catch (error) {
     if (call.signal.aborted) throw error
-    const { error: failure } = describe(deps, error, id, context, { activeMs: 0, at: deps.clock.now() })
+    const { error: failure } = describe(deps, error, { sessionId: ref.id, step: id }, context, {
+      activeMs: 0,
+      at: deps.clock.now()
+    })
     const message = storableText(`step ${id} could not be undone: ${failure.code} ${failure.message}`, MAX_MESSAGE)
     const event: SessionEvent = {
       type: 'UNDO_FAILED',

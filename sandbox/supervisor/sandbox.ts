@@ -159,7 +159,9 @@ export class Sandbox {
       })
     }
     this.#detected = detected
-    this.#options.log?.info({ ...this.status().isolation }, 'sandbox isolation')
+    const { missing, ...layers } = this.status().isolation
+    const reasons = missing.map(({ layer, reason }) => `${layer}: ${reason}`)
+    this.#options.log?.info({ ...layers, missing: reasons }, 'sandbox isolation')
   }
 
   #lane(tenantId: string, kind: CellKind): Lane {
@@ -325,7 +327,7 @@ export class Sandbox {
     const { reason, signal, stderr } = why
     if (jobs.length > 0 || cell.runs === 0)
       this.#options.log?.warn(
-        { reason, signal, stderr: stderr.slice(0, 500), tenantId: cell.tenantId, calls: jobs.length },
+        { reason, signal, stderr, tenantId: cell.tenantId, calls: jobs.length },
         'sandbox cell ended'
       )
     const unused = cell.runs === 0 && !['evicted', 'idle', 'close', 'memory'].includes(reason)
