@@ -16,7 +16,7 @@ import { guardForLife } from '#core/secret.ts'
 import { vaultKeys } from '#core/vault/keys.ts'
 import { prepareDatabase } from './database.ts'
 import type { Env } from './env.ts'
-import { limitTable, migrations, seats } from './plugins.ts'
+import { limitTable, migrations, planTable, seats } from './plugins.ts'
 
 export const PortTaken = defineError(
   'CONFIG_PORT_TAKEN',
@@ -71,11 +71,14 @@ export async function startServer(
       objects: new FileObjectStore({ dir: env.objectsDir }),
       apiKeyPepper: secrets.apiKeyPepper,
       userTokenKey: secrets.userTokenKey,
+      allowedOrigins: env.allowedOrigins,
+      jwtIssuer: env.jwtIssuer,
       auditKeySeed: secrets.auditKeySeed,
       vaultKeys: vaultKeys(secrets.kek, env.vaultKeks),
       hostId: host.id,
       concurrency: env.concurrency,
       eventRetentionDays: env.eventRetentionDays,
+      plans: planTable,
       limits: limitTable,
       redisUrl: env.redisUrl
     })

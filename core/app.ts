@@ -8,8 +8,10 @@ import type { Clock } from '#core/clock.ts'
 import type { Db, Tx } from '#core/db/types.ts'
 import { Doctor } from '#core/doctor/doctor.ts'
 import { doctorRoom } from '#core/doctor/index.ts'
+import { addEdgeChecks, type EdgeOptions, edgeServer, guardEdge } from '#core/http/edge/index.ts'
 import { Health } from '#core/http/health.ts'
 import { acceptJson, acceptStorable, requestId, sendClientError, sendNotFound } from '#core/http/intake.ts'
+import { limitRoutes, type RateLimits } from '#core/http/limits/index.ts'
 import { describeApi, serveDocs } from '#core/http/openapi.ts'
 import { probeRoutes } from '#core/http/probes.ts'
 import { bodyLimit, sendProblem } from '#core/http/problem.ts'
@@ -20,6 +22,8 @@ import { fieldErrors, validatorCompiler } from '#core/http/validation.ts'
 import type { Log } from '#core/log.ts'
 import { type App, BootFailed, bootOrder, type Seat } from '#core/plugin.ts'
 import { tenantsRoom } from '#core/tenants/index.ts'
+import type { PlanTable } from '#core/tenants/plans.ts'
+import { vaultRoom } from '#core/vault/index.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -65,6 +69,13 @@ export interface Kernel {
   objects?: object
   ports?: object
   ws?: object
+  /** What plans allow; without it nothing is limited by a plan. */
+  plans?: PlanTable
+  /** Without it nothing is limited. */
+  limits?: RateLimits
+  /** Without these there are no rooms `vault` and `audit`. */
+  vault?: object
+  audit?: object
 }
 
 export interface AppOptions {
@@ -73,6 +84,8 @@ export interface AppOptions {
   /** Ports that the kernel itself provides. */
   kernelPorts?: readonly string[]
   version?: string
+  /** Proxies, other pages, load: what the operator's network looks like. */
+  edge?: EdgeOptions
 }
 
 /** Rooms of the kernel itself; every app has them. */
@@ -80,6 +93,7 @@ const coreRooms: readonly Seat[] = [
   { room: tenantsRoom },
   { room: authRoom },
   { room: auditRoom },
+  { room: vaultRoom },
   { room: systemRoom },
   { room: doctorRoom }
 ]
@@ -90,16 +104,18 @@ const coreRooms: readonly Seat[] = [
  * @throws BootFailed naming what is missing, doubled, cyclic or unguarded
  */
 export async function buildApp(options: AppOptions): Promise<App> {
-  const { kernel, version = '0.0.0' } = options
+  const { kernel, version = '0.0.0', edge = {} } = options
   const { health = new Health(kernel), shutdown = new Shutdown(kernel), doctor = new Doctor(kernel), ...parts } = kernel
   const given = Object.entries({ ...parts, health, shutdown, doctor }).filter(([, part]) => part !== undefined)
   // A part of the same name as its room (auth, doctor) is needed as the room.
   const own = new Set(coreRooms.map(({ room }) => room.name))
   const kernelParts = given.map(([name]) => name).filter((name) => !own.has(name))
-  const seats = bootOrder([...coreRooms, ...options.rooms], kernelParts, options.kernelPorts)
+  const absent = new Set([...(kernel.vault ? [] : [vaultRoom]), ...(kernel.audit ? [] : [auditRoom])])
+  const always = coreRooms.filter(({ room }) => !absent.has(room))
+  const seats = bootOrder([...always, ...options.rooms], kernelParts, options.kernelPorts)
   const parsed = seats.map((seat) => ({ room: seat.room, options: parseOptions(seat) }))
 
-  const app: App = newFastify(kernel.log)
+  const app: App = newFastify(kernel.log, edge)
   const routes = new RouteGuard()
   const permissions = new Map(seats.flatMap(({ room }) => Object.entries(room.permissions ?? {})))
   const states = new Map<string, RoomInfo['state']>(seats.map(({ room }) => [room.name, 'waiting']))
@@ -124,11 +140,13 @@ export async function buildApp(options: AppOptions): Promise<App> {
 
   acceptJson(app)
   acceptStorable(app)
+  logAccess(app)
+  addEdgeChecks(doctor, edge, await guardEdge(app, edge), kernel.limits)
   routes.watch(app)
   app.setNotFoundHandler((request, reply) => sendNotFound(routes, request, reply))
   await describeApi(app, version)
-  logAccess(app)
   guardRoutes(app)
+  if (kernel.limits) limitRoutes(app, kernel.limits)
   probeRoutes(app)
   serveDocs(app)
 
@@ -145,13 +163,13 @@ export async function buildApp(options: AppOptions): Promise<App> {
   return app
 }
 
-function newFastify(log: FastifyBaseLogger): App {
+function newFastify(log: FastifyBaseLogger, edge: EdgeOptions): App {
   const app = Fastify({
+    ...edgeServer(edge),
     loggerInstance: log,
     bodyLimit,
     logController: new LogController({ disableRequestLogging: true }), // logAccess writes one line instead of two
     genReqId: requestId,
-    requestTimeout: 60_000, // a body that trickles in slower than this is cut
     forceCloseConnections: 'idle',
     return503OnClosing: false, // requests in flight are answered; new connections are not taken any more
     routerOptions: { maxParamLength: 256 },
@@ -194,7 +212,6 @@ function parseOptions({ room, options }: Seat): unknown {
 function logAccess(app: App): void {
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id)
-    reply.header('x-content-type-options', 'nosniff')
   })
   app.addHook('onResponse', async (request, reply) => {
     if (request.routeOptions.config?.quiet) return

@@ -1,3 +1,4 @@
+import type { OutgoingHttpHeaders } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '#core/clock.ts'
 import { AppError, RequestInvalid } from '#core/errors.ts'
@@ -56,10 +57,10 @@ export function streamEvents(reply: FastifyReply, options: SseOptions): void {
   reply.hijack()
   const out = reply.raw
   out.writeHead(200, {
+    ...headersOf(reply), // of the edge: CORS, limits
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-store',
-    'x-accel-buffering': 'no', // nginx would collect the events
-    'x-request-id': reply.request.id
+    'x-accel-buffering': 'no' // nginx would collect the events
   })
   out.write(`retry: ${options.retryMs ?? 1000}\n\n`)
 
@@ -114,6 +115,11 @@ export function streamEvents(reply: FastifyReply, options: SseOptions): void {
       return taken
     }
   })
+}
+
+// What hooks have set on the reply; a hijacked one sends it no more.
+function headersOf(reply: FastifyReply): OutgoingHttpHeaders {
+  return reply.getHeaders() as OutgoingHttpHeaders
 }
 
 const open = new WeakMap<Bus, Map<string, number>>()

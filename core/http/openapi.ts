@@ -2,6 +2,7 @@ import swagger from '@fastify/swagger'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import { pagePolicy } from '#core/http/edge/index.ts'
 import type { App } from '#core/plugin.ts'
 
 const Problem = z
@@ -72,6 +73,9 @@ export function serveDocs(app: App): void {
       for (const name of ['content-type', 'location']) {
         const value = answer.headers[name]
         if (value !== undefined) reply.header(name, value)
+      }
+      if (/^text\/html\b/.test(String(answer.headers['content-type']))) {
+        reply.header('content-security-policy', pagePolicy(answer.body))
       }
       return reply.send(answer.rawPayload)
     })

@@ -1,12 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import { buildApp, type Kernel } from '#core/app.ts'
+import { AuditLog } from '#core/audit/service.ts'
 import { type Auth, createAuth } from '#core/auth/auth.ts'
 import { type Clock, systemClock } from '#core/clock.ts'
+import type { EdgeOptions } from '#core/http/edge/index.ts'
 import { createLog, type Log } from '#core/log.ts'
 import { coreMigrations } from '#core/migrations.ts'
 import { type App, migrationsOf, type Seat } from '#core/plugin.ts'
 import { createTenant, type NewTenant } from '#core/tenants/tenants.ts'
+import { vaultKeys } from '#core/vault/keys.ts'
+import { Vault } from '#core/vault/vault.ts'
 import { type TestDb, type TestDbOptions, testDb } from './db.ts'
 
 export interface TestTenant {
@@ -43,16 +47,31 @@ export async function testApp(
     parts?: MoreParts
     kernelPorts?: string[]
     open?: TestDbOptions['open']
+    edge?: EdgeOptions
   } = {}
 ): Promise<TestApp> {
   const { rooms = [], clock = systemClock } = options
   const base = await testDb(t, { rooms: [...coreMigrations, ...migrationsOf(rooms)], open: options.open ?? {} })
   const lines: string[] = []
   const log = createLog({ level: 'debug', destination: { write: (line: string) => void lines.push(line) } })
-  const auth = createAuth({ db: base.db, clock, pepper: base.secrets.apiKeyPepper, log })
-  const kernel: Kernel = { log, clock, db: base.db, auth }
+  const auth = createAuth({
+    db: base.db,
+    clock,
+    pepper: base.secrets.apiKeyPepper,
+    userTokenKey: base.secrets.userTokenKey,
+    log
+  })
+  const vault = new Vault({ db: base.db, clock, log, keys: vaultKeys(base.secrets.kek) })
+  const audit = new AuditLog({ db: base.db, clock, log, keySeed: base.secrets.auditKeySeed })
+  const kernel: Kernel = { log, clock, db: base.db, auth, audit, vault }
   Object.assign(kernel, await options.parts?.({ ...base, ...kernel }))
-  const app = await buildApp({ kernel, rooms, kernelPorts: options.kernelPorts ?? [], version: '0.0.0-test' })
+  const app = await buildApp({
+    kernel,
+    rooms,
+    kernelPorts: options.kernelPorts ?? [],
+    version: '0.0.0-test',
+    edge: options.edge ?? {}
+  })
   t.teardown(() => app.close())
 
   const makeKey = async (tenantId: string, scopes: string[]) => {
