@@ -4,21 +4,30 @@ import type { Bus } from '#core/bus/index.ts'
 import type { Db } from '#core/db/types.ts'
 import { sweepIdempotency } from '#core/http/idempotency.ts'
 import type { Jobs } from '#core/queue/jobs.ts'
+import type { Vault } from '#core/vault/vault.ts'
 
-/** Deletes what the kernel keeps for a while only; once an hour in the whole cluster. */
+/** Deletes what the kernel keeps for a while only, and ends what was left half done; once an hour in the whole cluster. */
 const SWEEP = 'core.sweep'
 const DAY_MS = 24 * 60 * 60 * 1000
 
-/**
- * Before the jobs start.
- * @param retention days for which a stream's history is kept; null: for ever
- */
-export function defineSweeps(jobs: Jobs, db: Db, bus: Bus, retention: number | null): void {
+interface SweepOptions {
+  jobs: Jobs
+  db: Db
+  bus: Bus
+  vault: Pick<Vault, 'rotation'>
+  /** Days for which a stream's history is kept; null: for ever. */
+  retentionDays: number | null
+}
+
+/** Before the jobs start. */
+export function defineSweeps({ jobs, db, bus, vault, retentionDays }: SweepOptions): void {
   // A run that was missed needs no second try: the next hour's does the same.
   const sweep = async ({ signal }: { signal: AbortSignal }) => {
     await sweepIdempotency(db)
     await sweepInbox(db)
-    if (retention !== null) await bus.retain(retention * DAY_MS, { signal })
+    if (retentionDays !== null) await bus.retain(retentionDays * DAY_MS, { signal })
+    // What a host that died left of a rotation.
+    await vault.rotation.run()
   }
   jobs.define(SWEEP, z.strictObject({}), sweep, { retryLimit: 0 })
 }
