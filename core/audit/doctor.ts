@@ -73,7 +73,8 @@ async function findLag(tx: Tx): Promise<{ waiting: number; oldestMs: number }> {
     select count(*)::int as waiting,
       coalesce(extract(epoch from clock_timestamp() - min(e.at)) * 1000, 0)::float8 as "oldestMs"
     from audit.tally t left join audit.entry e on e.tenant_id = t.tenant_id and e.id = t.entry_ids[1]
-    where not exists (select from core.tenants o where o.tenant_id = t.tenant_id and o.erase_at <= now())`
+    where not exists (select from core.tenants o where o.tenant_id = t.tenant_id and o.erase_at <= now()
+      and o.erased_at is null)`
   return row ?? { waiting: 0, oldestMs: 0 }
 }
 

@@ -90,10 +90,11 @@ export class Sealer {
   }
 
   async #seal(tx: Tx, wanted: readonly string[]): Promise<{ signed: Map<string, Link>; full: boolean }> {
-    const { locked, at } = await lockChains(tx, wanted)
+    const { locked, erased, at } = await lockChains(tx, wanted)
     const signed = new Map<string, Link>()
     if (locked.length === 0) return { signed, full: false }
     const [heads, rows] = await Promise.all([findHeads(tx, locked), countedRows(tx, locked, TRANSACTIONS_PER_TENANT)])
+    for (const tenantId of erased) if (!heads.has(tenantId)) this.#signed.delete(tenantId)
     const links: { tenantId: string; link: Link }[] = []
     const counts = new Map<string, Set<string>>()
     for (const [tenantId, counted] of groupByTenant(rows)) {

@@ -3,7 +3,7 @@ import type { Tx } from '#core/db/types.ts'
 import { type EntryRow, entryColumns, entryOf, TIME } from './entry.ts'
 
 /**
- * Tenants with rows to seal, but for those whose data is being erased.
+ * Tenants with rows to seal, but for those whose data is being erased right now.
  * @param tx of `db.system`, as in all of this file
  */
 export async function waitingTenants(tx: Tx, limit: number): Promise<string[]> {
@@ -16,18 +16,28 @@ export async function waitingTenants(tx: Tx, limit: number): Promise<string[]> {
       from waiting w where w.tenant_id is not null
     )
     select w.tenant_id as "tenantId" from waiting w where w.tenant_id is not null
-      and not exists (select from core.tenants t where t.tenant_id = w.tenant_id and t.erase_at <= now())
+      and not exists (select from core.tenants t where t.tenant_id = w.tenant_id
+        and t.erase_at <= now() and t.erased_at is null)
     limit ${limit}`
   return rows.map((row) => row.tenantId)
 }
 
-/** Becomes the one sealer of those tenants that nobody else is sealing, until the end of the transaction. */
-export async function lockChains(tx: Tx, tenantIds: readonly string[]): Promise<{ locked: string[]; at: string }> {
-  const rows = await tx<{ tenantId: string; mine: boolean; at: string }[]>`
+/**
+ * Becomes the one sealer of those tenants that nobody else is sealing, until the end of the transaction.
+ * @returns `erased`: the locked ones whose data was erased; what is written of them now begins a new chain
+ */
+export async function lockChains(
+  tx: Tx,
+  tenantIds: readonly string[]
+): Promise<{ locked: string[]; erased: string[]; at: string }> {
+  const rows = await tx<{ tenantId: string; mine: boolean; erased: boolean; at: string }[]>`
     select t.id as "tenantId", pg_try_advisory_xact_lock(hashtextextended('audit.seal|' || t.id, 0)) as mine,
+      exists (select from core.tenants o where o.tenant_id = t.id and o.erased_at is not null) as erased,
       to_char(clock_timestamp() at time zone 'utc', ${TIME}) as at
     from unnest(${[...tenantIds]}::uuid[]) as t (id)`
-  return { locked: rows.flatMap((row) => (row.mine ? [row.tenantId] : [])), at: rows[0]?.at ?? '' }
+  const locked = rows.filter((row) => row.mine)
+  const ids = (some: typeof locked) => some.map((row) => row.tenantId)
+  return { locked: ids(locked), erased: ids(locked.filter((row) => row.erased)), at: rows[0]?.at ?? '' }
 }
 
 /** The last link of each chain that has one, without its row. */
