@@ -1,0 +1,118 @@
+import { createWriteStream } from 'node:fs'
+import { unlink } from 'node:fs/promises'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import type { Command } from 'commander'
+import type { Api } from '../api.ts'
+import { json, line, paint, plain, type Screen, table } from '../print.ts'
+import { Exit, Stop } from '../stop.ts'
+
+interface Entry {
+  id: string
+  at: string
+  action: string
+  subject: string
+  actor: { kind: string; id: string }
+  from: string | null
+}
+
+interface Verified {
+  ok: boolean
+  sealedThrough: number
+  entries: number
+  unsealed: number
+  faults: number
+  firstFault: { seq: number | null; what: string } | null
+}
+
+type Start = () => { api: Api; screen: Screen }
+
+const HELP = `
+Examples:
+  agentos audit list --action 'key.*'     who made and revoked keys, newest first
+  agentos audit verify                    does the whole chain still hold? exit code 1 where it does not
+  agentos audit export -o audit.ndjson    the signed chain, to be kept and verified elsewhere`
+
+export function addAudit(program: Command, start: Start): void {
+  const audit = program
+    .command('audit')
+    .summary('what was done in this tenant, by whom')
+    .description('Reads, verifies and exports the audit log of the tenant. Needs a key with audit:read.')
+    .addHelpText('after', HELP)
+  addList(audit, start)
+  audit
+    .command('verify')
+    .description('Walks the whole chain and says whether a row was changed, removed or reordered.')
+    .addHelpText('after', '\nExample:\n  agentos audit verify --json')
+    .action(() => verify(start()))
+  audit
+    .command('export')
+    .description('Writes the whole chain as signed lines of JSON, to stdout or to a new file.')
+    .option('-o, --output <file>', 'a file that is not there yet (mode 0600)')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  agentos audit export -o audit.ndjson\n  agentos audit export | gzip > audit.ndjson.gz'
+    )
+    .action(({ output }: { output?: string }) => exportTo(start(), output))
+}
+
+function addList(audit: Command, start: Start): void {
+  audit
+    .command('list')
+    .description('What was done, newest first.')
+    .option('--action <action>', "an action (key.created) or a family ('key.*')")
+    .option('--actor <actor>', 'key, user, skill, rule, operator or system, with :<id> where one is meant')
+    .option('--subject <subject>', 'what it was done to, like key:<id>')
+    .option('--from <time>', 'rows of this time (ISO 8601) and later')
+    .option('--to <time>', 'rows before this time')
+    .option('--limit <n>', 'rows, 1 to 200', '50')
+    .option('--cursor <cursor>', 'go on where the last list ended')
+    .addHelpText(
+      'after',
+      "\nExamples:\n  agentos audit list --limit 10\n  agentos audit list --action 'member.*' --json"
+    )
+    .action(async (query: Record<string, string | undefined>) => {
+      const { api, screen } = start()
+      const page = await api.get<{ data: Entry[]; nextCursor: string | null }>('/v1/audit', { query })
+      if (screen.json) return json(screen, page)
+      if (page.data.length === 0) return line(screen, 'nothing was done that fits')
+      table(
+        screen,
+        ['AT', 'ACTION', 'SUBJECT', 'BY', 'FROM'],
+        page.data.map(({ at, action, subject, actor, from }) => {
+          return [at.replace(/\.\d+/, ''), action, subject, `${actor.kind}:${actor.id}`, from ?? '']
+        })
+      )
+      if (page.nextCursor !== null) line(screen, paint(screen, 'dim', `more: --cursor ${plain(page.nextCursor)}`))
+    })
+}
+
+async function verify({ api, screen }: ReturnType<Start>): Promise<void> {
+  const found = await api.get<Verified>('/v1/audit/verify', { patienceMs: 600_000 })
+  const { ok, entries, sealedThrough, unsealed, faults, firstFault } = found
+  if (screen.json) json(screen, found)
+  else if (ok) line(screen, `ok: ${entries} rows, sealed through ${sealedThrough}, ${unsealed} wait for their seal`)
+  else {
+    const where = firstFault?.seq == null ? '' : `row ${firstFault.seq}: `
+    line(screen, `FAILED: ${faults} faults; the first: ${plain(`${where}${firstFault?.what ?? 'unknown'}`)}`)
+  }
+  if (!ok) throw new Stop(Exit.failed, '')
+}
+
+async function exportTo({ api, screen }: ReturnType<Start>, output: string | undefined): Promise<void> {
+  const { body } = await api.ask('/v1/audit/export', { patienceMs: 600_000 })
+  const lines = Readable.fromWeb((body ?? new ReadableStream()) as Parameters<typeof Readable.fromWeb>[0])
+  if (output === undefined) {
+    for await (const chunk of lines) screen.stdout.write(chunk as Uint8Array)
+    return
+  }
+  try {
+    await pipeline(lines, createWriteStream(output, { flags: 'wx', mode: 0o600 }))
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    if (code === 'EEXIST') throw new Stop(Exit.usage, `${output} is there already: name a new file`)
+    // Half a chain would look like one whose end was cut off.
+    await unlink(output).catch(() => {})
+    throw new Stop(Exit.failed, `${output} could not be written (${code ?? 'the server broke off'}): run it again`)
+  }
+}
