@@ -5,7 +5,8 @@ import { defineError, errorMessage } from '#core/errors.ts'
 import { newId } from '#core/ids.ts'
 import type { FullKernel } from '#core/kernel.ts'
 import { must } from '#core/must.ts'
-import { createTenant, findTenant, TENANT_ZERO, TenantSlugTaken } from '#core/tenants/tenants.ts'
+import { TenantSlugTaken } from '#core/tenants/errors.ts'
+import { createTenant, findTenant, TENANT_ZERO } from '#core/tenants/tenants.ts'
 
 // A name of its own: a system error that leaves a transaction counts as the database's.
 export const OwnerKeyFile = defineError('CONFIG_OWNER_KEY_FILE', 500, (file: string, cause: unknown) => ({

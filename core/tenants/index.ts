@@ -1,10 +1,32 @@
 import { definePlugin } from '#core/plugin.ts'
+import { TenantPlanChanged } from './events.ts'
+import { invitationRoutes } from './routes/invitations.ts'
+import { memberRoutes } from './routes/members.ts'
+import { ownRoutes } from './routes/own.ts'
+import { platformRoutes } from './routes/platform.ts'
 
-/** Whose data it is. No routes yet: tenants are made by the server's first boot and by `createTenant`. */
+/** Whose data it is: tenants, who is in them, and what becomes of them. */
 export const tenantsRoom = definePlugin({
   name: 'tenants',
   needs: ['db'],
-  tables: ['core.tenants', 'core.member'],
+  permissions: {
+    'tenant:read': "See the tenant's name, plan and settings.",
+    'tenant:write': "Change the tenant's name and settings.",
+    'tenant:export': 'Download all data of the tenant.',
+    'tenant:delete': 'Delete the tenant, and undo that within the grace time.',
+    'members:read': 'See members and invitations.',
+    'members:write': 'Invite, change and remove members whose role is at most the own one.',
+    'members:owners': 'Name and remove owners, being one.',
+    'platform:tenants': 'Make, suspend, change and delete tenants, and see their metadata and counts.'
+  },
+  emits: [TenantPlanChanged],
+  tables: ['core.tenants', 'core.member', 'core.invitation'],
   migrations: new URL('./sql/', import.meta.url),
-  register() {}
+  register(app) {
+    const plans = app.hasDecorator('plans') ? app.plans : { plans: {} }
+    ownRoutes(app)
+    memberRoutes(app)
+    invitationRoutes(app, plans)
+    platformRoutes(app, plans)
+  }
 })

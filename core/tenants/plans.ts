@@ -22,3 +22,9 @@ export const PlanTable = z.object({ plans: z.record(z.string(), Plan) })
 
 export type Plan = z.output<typeof Plan>
 export type PlanTable = z.output<typeof PlanTable>
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    plans: PlanTable
+  }
+}

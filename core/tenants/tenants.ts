@@ -1,27 +1,21 @@
 import { z } from 'zod'
 import type { Tx } from '#core/db/types.ts'
-import { defineError, RequestInvalid } from '#core/errors.ts'
+import { RequestInvalid } from '#core/errors.ts'
 import { fieldErrors } from '#core/http/validation.ts'
 import { newId } from '#core/ids.ts'
 import { must } from '#core/must.ts'
+import { TenantSlugTaken } from './errors.ts'
+import { Settings, Slug } from './schema.ts'
 
 /** The operator's own tenant. A fixed id: two hosts that boot at once make the same one. */
 export const TENANT_ZERO = '00000000-0000-7000-8000-000000000000'
 
-export const TenantSlugTaken = defineError(
-  'TENANT_SLUG_TAKEN',
-  409,
-  (slug: string) => `a tenant with the slug "${slug}" exists already`
-)
-
 export const NewTenant = z.strictObject({
   id: z.uuid().optional(),
   name: z.string().min(1).max(200),
-  slug: z
-    .string()
-    .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'lower case letters, digits and inner hyphens, 1 to 63'),
+  slug: Slug,
   plan: z.string().min(1),
-  settings: z.record(z.string(), z.json()).optional(),
+  settings: Settings.optional(),
   agentLimit: z.number().int().nonnegative().optional(),
   cell: z.string().min(1).optional(),
   region: z.string().min(1).optional()
@@ -38,6 +32,14 @@ export interface Tenant {
   cell: string
   region: string
   createdAt: Date
+  updatedAt: Date
+  suspendedAt: Date | null
+  /** `deletion`: the tenant is to be erased at `eraseAt`. */
+  suspendedBy: 'platform' | 'deletion' | null
+  suspendedReason: string | null
+  eraseAt: Date | null
+  eraseBy: 'owner' | 'platform' | null
+  erasedAt: Date | null
 }
 
 /**
@@ -55,24 +57,38 @@ export async function createTenant(tx: Tx, wanted: NewTenant): Promise<Tenant> {
     insert into core.tenants (tenant_id, name, slug, plan, settings, agent_limit, cell, region)
     values (${id}, ${name}, ${slug}, ${plan}, ${tx.json(settings)}, ${agentLimit}, ${cell}, ${region})
     on conflict do nothing
-    returning ${columns(tx)}`
+    returning ${tenantColumns(tx)}`
   if (rows.length === 0) throw new TenantSlugTaken(slug)
   return must(rows[0], 'the new tenant')
 }
 
 /** The tenant of this id, or null. In a tenant's transaction only its own is there. */
 export async function findTenant(tx: Tx, id: string): Promise<Tenant | null> {
-  const rows = await tx<Tenant[]>`select ${columns(tx)} from core.tenants where tenant_id = ${id}`
+  const rows = await tx<Tenant[]>`select ${tenantColumns(tx)} from core.tenants where tenant_id = ${id}`
   return rows[0] ?? null
 }
 
 /** @param tx of `db.system`, or of the tenant itself */
 export async function findTenantBySlug(tx: Tx, slug: string): Promise<Tenant | null> {
-  const rows = await tx<Tenant[]>`select ${columns(tx)} from core.tenants where slug = ${slug}`
+  const rows = await tx<Tenant[]>`select ${tenantColumns(tx)} from core.tenants where slug = ${slug}`
   return rows[0] ?? null
 }
 
-function columns(tx: Tx) {
+export function tenantColumns(tx: Tx) {
   return tx`tenant_id as id, name, slug, plan, settings, agent_limit as "agentLimit", cell, region,
-            created_at as "createdAt"`
+            created_at as "createdAt", updated_at as "updatedAt", suspended_at as "suspendedAt",
+            suspended_by as "suspendedBy", suspended_reason as "suspendedReason", erase_at as "eraseAt",
+            erase_by as "eraseBy", erased_at as "erasedAt"`
+}
+
+/** Which cell (database and hosts) and which region a tenant lives in; null when there is no such tenant. */
+export interface Place {
+  cell: string
+  region: string
+}
+
+/** @param tx of `db.system`, or of the tenant itself about itself */
+export async function locate(tx: Tx, tenantId: string): Promise<Place | null> {
+  const rows = await tx<Place[]>`select cell, region from core.locate(${tenantId})`
+  return rows[0] ?? null
 }

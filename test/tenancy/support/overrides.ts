@@ -41,6 +41,7 @@ export const overrides: Readonly<Record<string, Override>> = {
     updates: ['name', 'settings']
   },
   'core.member': { values: () => ({ role: `'member'` }) },
+  'core.invitation': { values: () => ({ role: `'member'`, token_hash: bytea(32) }) },
   'core.api_key': { values: () => ({ hash: bytea(32), scopes: `'{*}'`, prefix: `'${hex(4)}'` }) },
   'core.transition': { values: () => ({ n: number(), cause: `'command'` }) },
   'core.idempotency': { values: () => ({ fingerprint: bytea(32), status: '200' }) },
@@ -55,6 +56,12 @@ export const overrides: Readonly<Record<string, Override>> = {
     refused: [{ name: 'insert of another transaction', insert: { xid: `'3'` } }]
   },
   'audit.seal': { values: () => ({ seq: number(), hash: bytea(32), entry_id: 'gen_random_uuid()' }) },
+  'vault.data_key': { values: () => ({ generation: number(), kek_version: '1', wrapped: bytea(61) }) },
+  'vault.secret': {
+    values: () => ({ name: `'S${hex(8).toUpperCase()}'`, version: '1', sealed: bytea(40) }),
+    set: 'last_used_at = last_used_at'
+  },
+  'vault.secret_grant': { values: () => ({ kind: `'skill'`, grantee: `'@x/${hex(8)}'` }), set: 'hosts = hosts' },
   'core.stream': { tenant: null },
   'core.consumer_kind': { tenant: null, values: () => ({ types: `'{}'` }) },
   'core.migration': { tenant: null },

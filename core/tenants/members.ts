@@ -1,0 +1,84 @@
+import postgres from 'postgres'
+import { audit } from '#core/audit/audit.ts'
+import type { Identity } from '#core/auth/auth.ts'
+import type { Role } from '#core/auth/roles.ts'
+import type { Tx } from '#core/db/types.ts'
+import { NotFound } from '#core/errors.ts'
+import type { Position } from '#core/http/page.ts'
+import { OwnerRequired } from './errors.ts'
+import { requireMayGive } from './ranks.ts'
+
+/** `position` is `created_at` as Postgres writes it, for cursors. */
+export interface MemberRow {
+  userId: string
+  email: string | null
+  role: Role
+  createdAt: Date
+  position: string
+}
+
+/** Newest first, one more than `limit` where there is one. */
+export async function listMembers(tx: Tx, limit: number, after: Position | null): Promise<MemberRow[]> {
+  return await tx<MemberRow[]>`
+    select ${columns(tx)} from core.member
+    where ${after ? tx`(created_at, user_id) < (${after.createdAt}::text::timestamptz, ${after.id})` : tx`true`}
+    order by created_at desc, user_id desc limit ${limit + 1}`
+}
+
+/**
+ * Gives a member another role.
+ * @throws NotFound, RoleTooHigh (403: of the old role, the new one, or both), OwnerRequired (409)
+ */
+export async function setRole(tx: Tx, by: Identity, userId: string, role: Role): Promise<MemberRow> {
+  const before = await lockMember(tx, userId)
+  requireMayGive(by, before.role, role)
+  if (before.role === role) return before
+  await keepingAnOwner(() => tx`update core.member set role = ${role} where user_id = ${userId}`)
+  await audit(tx, {
+    action: 'member.role_changed',
+    subject: `member:${userId}`,
+    before: { role: before.role },
+    after: { role },
+    details: { from: before.role, to: role }
+  })
+  return { ...before, role }
+}
+
+/**
+ * Takes a member out, and revokes the keys that act for him.
+ * @returns the prefixes of those keys, for the cache
+ * @throws NotFound, RoleTooHigh (403), OwnerRequired (409)
+ */
+export async function removeMember(tx: Tx, by: Identity, userId: string): Promise<string[]> {
+  const { role } = await lockMember(tx, userId)
+  requireMayGive(by, role)
+  await keepingAnOwner(() => tx`delete from core.member where user_id = ${userId}`)
+  const keys = await tx<{ prefix: string }[]>`
+    update core.api_key set revoked_at = now() where user_id = ${userId} and revoked_at is null returning prefix`
+  await audit(tx, {
+    action: 'member.removed',
+    subject: `member:${userId}`,
+    before: { role },
+    details: { role, keysRevoked: keys.length }
+  })
+  return keys.map(({ prefix }) => prefix)
+}
+
+async function lockMember(tx: Tx, userId: string): Promise<MemberRow> {
+  const [row] = await tx<MemberRow[]>`select ${columns(tx)} from core.member where user_id = ${userId} for update`
+  if (!row) throw new NotFound('member')
+  return row
+}
+
+// core.keep_an_owner (sql/0005) raises TO001.
+async function keepingAnOwner(work: () => Promise<unknown>): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    throw error instanceof postgres.PostgresError && error.code === 'TO001' ? new OwnerRequired() : error
+  }
+}
+
+function columns(tx: Tx) {
+  return tx`user_id as "userId", email, role, created_at as "createdAt", created_at::text as position`
+}

@@ -1,0 +1,68 @@
+import t from 'tap'
+import { must } from '#core/must.ts'
+import { teamApp } from './support.ts'
+
+t.test('members are listed, changed and removed by whoever is not below them', async (t) => {
+  const { ask, makeTenant, user, actions, sql, makeKey, db, auth } = await teamApp(t)
+  const { tenantId, headers } = await makeTenant()
+  const [owner, admin, member, viewer] = [
+    await user('olga', tenantId, 'owner'),
+    await user('ada', tenantId, 'admin'),
+    await user('max', tenantId, 'member'),
+    await user('vera', tenantId, 'viewer')
+  ]
+  const setRole = (who: typeof owner, whom: typeof owner, role: string) =>
+    ask('PATCH', `/v1/members/${whom.userId}`, who, { role })
+
+  const { body } = await ask('GET', '/v1/members?limit=3', viewer)
+  t.strictSame(
+    body.data.map((one: { role: string }) => one.role),
+    ['viewer', 'member', 'admin']
+  )
+  t.equal((await ask('GET', `/v1/members?limit=3&cursor=${body.nextCursor}`, viewer)).body.data[0].role, 'owner')
+
+  t.match(await setRole(admin, viewer, 'member'), { status: 200, body: { role: 'member' } })
+  t.match(await setRole(admin, admin, 'owner'), { status: 403, body: { code: 'TENANT_ROLE_TOO_HIGH' } }, 'not himself')
+  t.match(await setRole(admin, member, 'owner'), { status: 403, body: { role: 'owner' } }, 'nor anybody above himself')
+  t.match(await setRole(admin, owner, 'viewer'), { status: 403 }, 'nor does he touch who is')
+  t.match(await ask('DELETE', `/v1/members/${owner.userId}`, admin), { status: 403 })
+  t.match(await setRole(member, viewer, 'viewer'), { status: 403, body: { code: 'AUTH_PERMISSION_MISSING' } })
+  t.match(await setRole(owner, owner, 'admin'), { status: 409, body: { code: 'TENANT_OWNER_REQUIRED' } })
+  t.match(await ask('DELETE', `/v1/members/${owner.userId}`, owner), { status: 409 }, 'the last owner stays')
+  const absent = await ask('DELETE', '/v1/members/01900000-0000-7000-8000-0000000000ff', owner)
+  t.match(absent, { status: 404, body: { code: 'RESOURCE_NOT_FOUND' } })
+
+  // A key gives only what it holds itself, whoever made it.
+  const narrow = { headers: await makeKey(tenantId, ['members:write']) }
+  t.match(await setRole(narrow as never, viewer, 'admin'), { status: 403 })
+  t.match(await setRole({ headers } as never, member, 'admin'), { status: 200 })
+
+  const acting = await db.tenant(tenantId, (tx) =>
+    auth.createKey(tx, { name: 'of max', scopes: ['sessions:read'], userId: member.userId })
+  )
+  const bearer = { headers: { authorization: `Bearer ${acting.key.reveal()}` } }
+  t.equal((await ask('GET', '/v1/whoami', bearer)).status, 200)
+  t.equal((await ask('DELETE', `/v1/members/${member.userId}`, owner)).status, 204)
+  t.equal((await ask('GET', '/v1/whoami', bearer)).status, 401, 'keys that act for who is gone end')
+  t.match(await ask('GET', '/v1/members', member), { status: 403 }, 'and so does the token, at once')
+  t.strictSame(await actions(tenantId), ['member.role_changed', 'member.role_changed', 'member.removed'])
+  const [row] = await sql`
+    select actor_kind as kind, actor_id as id from audit.entry where tenant_id = ${tenantId} order by at`
+  t.strictSame({ ...row }, { kind: 'user', id: admin.userId })
+})
+
+t.test('of owners who all leave at once one stays', async (t) => {
+  const { ask, makeTenant, user, sql } = await teamApp(t)
+  const { tenantId } = await makeTenant()
+  const owners = [await user('a', tenantId, 'owner'), await user('b', tenantId, 'owner')]
+  for (let round = 0; round < 10; round += 1) {
+    await sql`update core.member set role = 'owner' where tenant_id = ${tenantId}`
+    const answers = await Promise.all(
+      owners.map((owner) => ask('PATCH', `/v1/members/${owner.userId}`, owner, { role: 'admin' }))
+    )
+    t.strictSame(answers.map(({ status }) => status).sort(), [200, 409])
+  }
+  // The database says so, whoever asks it.
+  const [last] = await sql`select user_id as id from core.member where tenant_id = ${tenantId} and role = 'owner'`
+  await t.rejects(sql`delete from core.member where user_id = ${must(last, 'an owner').id}`, { code: 'TO001' })
+})
