@@ -12,7 +12,10 @@ export interface SandboxLog {
   warn(fields: Record<string, unknown>, message: string): void
 }
 
-/** ESM source text by path inside the package, e.g. 'dist/index.js'. `digest` names the content: same digest, same files. */
+/**
+ * ESM source text by path inside the package, e.g. 'dist/index.js', and the source maps that it names ('dist/index.js.map').
+ * `digest` names the content: same digest, same files.
+ */
 export interface SandboxSkill {
   digest: string
   entry: string
@@ -40,9 +43,9 @@ export interface SandboxCall {
   limits: SandboxLimits
   /** Becomes ctx.session. */
   session: { id: string; tenantId: string; step: string; attempt: number; effectKey: string }
-  /** Epoch ms: what Date.now() answers during the whole call. */
+  /** Epoch ms: what Date.now() answers during the whole call. With `seed`, all that a replay has to give again. */
   time: number
-  /** Seed of Math.random for this call. */
+  /** Seed of Math.random and crypto for this call. */
   seed: string
   /** Names in ctx: 'log' (-> onLog), any other 'name' or 'group.name' becomes a function that ends in onHostCall. */
   capabilities: string[]
@@ -52,6 +55,7 @@ export interface SandboxCall {
    */
   onHostCall?(name: string, args: string): Promise<string>
   onLog?(entry: { level: string; message: string }): void
+  /** Cancels the call; the skill sees it as ctx.signal. */
   signal?: AbortSignal
 }
 
@@ -121,5 +125,14 @@ export interface SandboxStatus {
   detected: boolean
   cells: { pid: number; kind: 'jit' | 'jitless'; tenantId: string | null; calls: number; runs: number; rssMb: number }[]
   waiting: number
-  counts: { spawned: number; kills: number; deaths: number; retries: number; recycled: number; evicted: number }
+  counts: {
+    spawned: number
+    kills: number
+    deaths: number
+    retries: number
+    recycled: number
+    evicted: number
+    /** Cells that ran calls of more than one tenant: anything but 0 is a defect. */
+    shared: number
+  }
 }

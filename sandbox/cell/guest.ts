@@ -1,31 +1,31 @@
-// One isolate: of one session, one skill version. The only file that speaks isolated-vm.
-import { readFileSync } from 'node:fs'
-import { posix } from 'node:path'
+// One isolate: of one session, one skill version. The only file that makes isolates.
 import ivm from 'isolated-vm'
-
-export interface GuestSkill {
-  digest: string
-  entry: string
-  files: Map<string, string>
-}
+import { help } from './helpers.ts'
+import { type GuestSkill, LoadError, link } from './link.ts'
+import { Export, PRELUDE, PRELUDE_NAME } from './prelude.ts'
 
 /** What the guest may cause while a call runs. */
 export interface GuestHost {
+  /** Of the call: what Date and chance come from. */
+  time: number
+  seed: string
   log(level: string, message: string): void
   hostCall(n: number, name: string, args: string): void
+  /** Code that the host woke up (a timer) ended badly. */
+  failed(error: unknown): void
   catastrophe(): void
 }
 
-/** The package itself is wrong: a missing file, a forbidden import, a syntax error. */
-export class LoadError extends Error {}
-
-// Strict from the outside: the formatter takes the directive for redundant in a file that it reads as a module.
-const PRELUDE = `'use strict'\n${readFileSync(new URL('./guest/prelude.js', import.meta.url), 'utf8')}`
-const PRELUDE_NAME = 'agentos:guest'
 const LEVELS = new Set(['debug', 'info', 'warn', 'error'])
+const MAX_TIMERS = 1000
+const MAX_DELAY_MS = 2 ** 31 - 1
 
-type Deliver = (n: number, ok: boolean, text: string) => void
+type Bind = (entry: unknown) => void
 type Invoke = (exportName: string, input: string, setup: string) => Promise<string>
+type Deliver = (n: number, ok: boolean, text: string) => void
+type Fire = (id: number) => void
+type Abort = (name: string, message: string) => void
+type World = (time: number, seed: string) => void
 
 let lastId = 0
 
@@ -42,18 +42,24 @@ function compilePrelude(isolate: ivm.Isolate): ivm.Script {
 
 export class Guest {
   readonly id = ++lastId
-  readonly #skill: GuestSkill
+  readonly skill: GuestSkill
   readonly #isolate: ivm.Isolate
+  readonly #timers = new Map<number, NodeJS.Timeout>()
   #host: GuestHost | undefined
   #invoke: ivm.Reference<Invoke> | undefined
   #deliver: ivm.Reference<Deliver> | undefined
+  #fire: ivm.Reference<Fire> | undefined
+  #abort: ivm.Reference<Abort> | undefined
   #flying = 0
   #cpuBefore = 0n
   #cpuLast = 0n
+  #helpMs = 0
   loaded = false
+  /** The skill looked at ctx.signal in this call. */
+  listens = false
 
   constructor(skill: GuestSkill, memoryMb: number) {
-    this.#skill = skill
+    this.skill = skill
     // Without this handler an exhausted heap aborts the whole cell; with it the isolate's thread is lost for good, which
     // is reported so that the supervisor kills the cell knowing who did it.
     this.#isolate = new ivm.Isolate({ memoryLimit: memoryMb, onCatastrophicError: () => this.#host?.catastrophe() })
@@ -67,18 +73,22 @@ export class Guest {
   take(host: GuestHost): void {
     this.#host = host
     this.#flying = 0
+    this.#helpMs = 0
+    this.listens = false
     this.#cpuBefore = this.#readCpu()
   }
 
-  /** Ends a call. @returns host calls still in flight: their answers must never reach this isolate */
+  /** Ends a call and its timers. @returns host calls still in flight: their answers must never reach this isolate */
   leave(): number {
     this.#host = undefined
+    for (const timer of this.#timers.values()) clearTimeout(timer)
+    this.#timers.clear()
     return this.#flying
   }
 
-  /** CPU ms of the current call, also while it runs. */
+  /** CPU ms of the current call, also while it runs; with what our thread did for it. */
   cpuMs(): number {
-    return Number(this.#readCpu() - this.#cpuBefore) / 1e6
+    return Number(this.#readCpu() - this.#cpuBefore) / 1e6 + this.#helpMs
   }
 
   #readCpu(): bigint {
@@ -89,64 +99,30 @@ export class Guest {
   async load(): Promise<void> {
     if (this.loaded) return
     const { context, bind } = this.#prepare()
-    const entry = await this.#link(context)
+    const entry = await link(this.#isolate, context, this.skill)
     await entry.evaluate()
     await bind.apply(undefined, [entry.namespace.derefInto()])
     this.loaded = true
   }
 
   // Synchronous: no guest code runs yet, and nine hops to the isolate's thread would take longer than the work itself.
-  #prepare(): { context: ivm.Context; bind: ivm.Reference<(entry: unknown) => void> } {
+  #prepare(): { context: ivm.Context; bind: ivm.Reference<Bind> } {
     const context = this.#isolate.createContextSync()
     const script = compilePrelude(this.#isolate)
     const post = new ivm.Callback((kind: unknown, n: unknown, text: unknown) => this.#post(kind, n, text))
-    const start = script.runSync(context, { reference: true }) as unknown as ivm.Reference<(post: unknown) => unknown[]>
-    const parts = start.applySync(undefined, [post], { result: { reference: true } }) as unknown as ivm.Reference<
-      unknown[]
-    >
+    const ask = new ivm.Callback((what: unknown, ...texts: unknown[]) => this.#ask(what, texts))
+    type Start = (post: unknown, ask: unknown) => unknown[]
+    const start = script.runSync(context, { reference: true }) as unknown as ivm.Reference<Start>
+    const made = start.applySync(undefined, [post, ask], { result: { reference: true } })
+    const parts = made as unknown as ivm.Reference<unknown[]>
     const part = (index: number): unknown => parts.getSync(index, { reference: true })
-    this.#invoke = part(1) as ivm.Reference<Invoke>
-    this.#deliver = part(2) as ivm.Reference<Deliver>
-    return { context, bind: part(0) as ivm.Reference<(entry: unknown) => void> }
-  }
-
-  async #link(context: ivm.Context): Promise<ivm.Module> {
-    const modules = new Map<string, ivm.Module>()
-    const paths = new Map<ivm.Module, string>()
-    const compile = async (path: string, from?: string): Promise<ivm.Module> => {
-      const known = modules.get(path)
-      if (known) return known
-      const source = this.#skill.files.get(path)
-      if (source === undefined)
-        throw new LoadError(
-          from ? `${from} imports ${path}, which is not in the package` : `${path} is not in the package`
-        )
-      const module = await this.#isolate
-        .compileModule(source, { filename: `skill:/${path}` })
-        .catch((error: unknown) => {
-          if (this.disposed) throw error
-          throw new LoadError(
-            String(error instanceof Error ? error.message : error)
-              .replaceAll('skill:/', '')
-              .slice(0, 4000)
-          )
-        })
-      // Two imports of one file may have been compiled at the same time: the first one stays.
-      const first = modules.get(path) ?? module
-      modules.set(path, first)
-      paths.set(first, path)
-      return first
-    }
-    const entry = await compile(this.#skill.entry)
-    await entry.instantiate(context, (specifier, referrer) => {
-      const from = paths.get(referrer) ?? this.#skill.entry
-      if (!specifier.startsWith('./') && !specifier.startsWith('../'))
-        throw new LoadError(
-          `${from} imports ${specifier.slice(0, 200)}: only relative files of the package can be imported`
-        )
-      return compile(posix.join(posix.dirname(from), specifier), from)
-    })
-    return entry
+    this.#invoke = part(Export.invoke) as ivm.Reference<Invoke>
+    this.#deliver = part(Export.deliver) as ivm.Reference<Deliver>
+    this.#fire = part(Export.fire) as ivm.Reference<Fire>
+    this.#abort = part(Export.abort) as ivm.Reference<Abort>
+    const world = part(Export.world) as ivm.Reference<World>
+    world.applySync(undefined, [this.#host?.time ?? 0, `load ${this.#host?.seed}`])
+    return { context, bind: part(Export.bind) as ivm.Reference<Bind> }
   }
 
   /** Calls the tool. @returns the trampoline's capped string. Rejects when the isolate was disposed. */
@@ -164,6 +140,11 @@ export class Guest {
     await this.#deliver?.apply(undefined, [n, ok, text])
   }
 
+  /** Fires ctx.signal; the reason is a DOMException of this name. */
+  async abort(name: string, message: string): Promise<void> {
+    await this.#abort?.apply(undefined, [name, message])
+  }
+
   /** Interrupts whatever runs, except a builtin that V8 cannot interrupt. */
   dispose(): void {
     this.#readCpu()
@@ -174,11 +155,33 @@ export class Guest {
   #post(kind: unknown, n: unknown, text: unknown): void {
     const host = this.#host
     if (!host || typeof kind !== 'string' || typeof n !== 'number' || typeof text !== 'string') return
-    const name = kind.slice(4).replace(/^:/, '')
-    if (kind.startsWith('log:')) host.log(LEVELS.has(name) ? name : 'info', text)
+    const [what, name = ''] = kind.split(':')
+    if (what === 'log') host.log(LEVELS.has(name) ? name : 'info', text)
+    else if (what === 'timer') this.#timer(name, n, Number(text))
+    else if (what === 'signal') this.listens = true
     else {
       this.#flying++
       host.hostCall(n, name, text)
     }
+  }
+
+  // The guest counts its timers; the host counts again, for a guest that got hold of `post`.
+  #timer(action: string, id: number, ms: number): void {
+    clearTimeout(this.#timers.get(id))
+    this.#timers.delete(id)
+    if (action !== 'set' || this.#timers.size >= MAX_TIMERS) return
+    const wake = () => {
+      this.#timers.delete(id)
+      this.#fire?.apply(undefined, [id]).catch((error: unknown) => this.#host?.failed(error))
+    }
+    this.#timers.set(id, setTimeout(wake, ms >= 1 ? Math.min(ms, MAX_DELAY_MS) : 1))
+  }
+
+  #ask(what: unknown, texts: unknown[]): string {
+    if (!this.#host) return ''
+    const before = performance.now()
+    const answer = help(this.#host.seed, what, texts)
+    this.#helpMs += performance.now() - before
+    return answer
   }
 }

@@ -1,10 +1,11 @@
 // The one Piscina thread of a cell: every isolate of the cell is driven from here. isolated-vm runs guest code in threads
 // of its own, so this event loop stays free to watch budgets, whatever a guest does.
 import { MessagePort } from 'node:worker_threads'
-import { encodeFrame, type Frame, FrameDecoder, Kind, MAX_TEXT, MAX_TO_CELL } from '../wire/frames.ts'
+import { encodeFrame, type Frame, FrameDecoder, Kind, MAX_TO_CELL } from '../wire/frames.ts'
 import type { CallHead, Failure, LoadHead, Outcome } from '../wire/messages.ts'
-import { authorStack } from './author-stack.ts'
-import { Guest, type GuestSkill, LoadError } from './guest.ts'
+import { classify, readFailure } from './failure.ts'
+import { Guest } from './guest.ts'
+import { type GuestSkill, LoadError } from './link.ts'
 
 /** The first task is the port for everything that must not wait behind a task; each later one a batch of frames. */
 export type ThreadTask = MessagePort | Uint8Array
@@ -24,8 +25,11 @@ interface Call {
 }
 
 const WATCH_MS = 10
+const LAST_WORD_MS = 40
 const STUCK_MS = 200 // below the supervisor's grace of 250 ms, so that the exact verdict arrives first
 const MAX_IDLE_GUESTS = 48
+
+const cancellation: Failure = { code: 'SANDBOX_CANCELLED', message: 'the call was cancelled' }
 
 const skills = new Map<string, GuestSkill>()
 const calls = new Map<number, Call>()
@@ -78,12 +82,12 @@ function control(bytes: Uint8Array): void {
   each(bytes, (frame) => {
     const call = calls.get(frame.id)
     if (frame.kind === Kind.cancel) {
-      if (call) end(call, { code: 'SANDBOX_CANCELLED', message: 'cancelled' })
+      if (call) end(call, JSON.parse(frame.head.toString()).timedOut ? late(call) : cancellation)
       else cancelled.add(frame.id)
     } else if (frame.kind === Kind.hostResult && call?.guest && !call.verdict) {
       const { n, ok } = JSON.parse(frame.head.toString()) as { n: number; ok: boolean }
       call.guest.deliver(n, ok, frame.tail.toString()).catch((error: unknown) => {
-        if (!call.done) end(call, classify(call, error))
+        if (!call.done) end(call, classify(call.guest, error))
       })
     }
   })
@@ -108,8 +112,8 @@ function start(id: number, head: CallHead, input: string): Promise<void> {
     }
     calls.set(id, call)
     watch ??= setInterval(check, WATCH_MS)
-    if (cancelled.delete(id)) fail(call, { code: 'SANDBOX_CANCELLED', message: 'cancelled' })
-    else execute(call, input).catch((error: unknown) => fail(call, classify(call, error)))
+    if (cancelled.delete(id)) fail(call, cancellation)
+    else execute(call, input).catch((error: unknown) => fail(call, call.verdict ?? classify(call.guest, error)))
   })
 }
 
@@ -125,10 +129,16 @@ async function execute(call: Call, input: string): Promise<void> {
   }
   call.guest = guest
   guest.take({
+    time: head.time,
+    seed: head.seed,
     log: (level, message) => send(Kind.log, call.id, { level }, message),
     hostCall: (n, name, args) => {
+      if (call.verdict) return // its last moments after ctx.signal: no more effects
       call.hostCalls++
       send(Kind.hostCall, call.id, { n, name }, args)
+    },
+    failed: (error) => {
+      if (!call.done) end(call, classify(call.guest, error))
     },
     catastrophe: () =>
       fail(call, { code: 'SANDBOX_MEMORY', message: 'the skill ran out of memory', limit: 'memoryMb', stuck: true })
@@ -148,61 +158,36 @@ async function execute(call: Call, input: string): Promise<void> {
 }
 
 function conclude(call: Call, answer: string): void {
-  const failure = call.verdict ?? readFailure(answer)
+  const failure = call.verdict ?? readFailure(answer, call.guest?.skill)
   if (failure) fail(call, failure)
   else if (!over(call, cpuMs(call))) finish(call, () => send(Kind.result, call.id, outcome(call), answer.slice(1)))
-}
-
-/** Reads the trampoline's string; undefined when it is a result. */
-function readFailure(answer: string): Failure | undefined {
-  const text = answer.slice(1)
-  switch (answer[0]) {
-    case 'V':
-      if (Buffer.byteLength(text) <= MAX_TEXT) return undefined
-      return { code: 'RESULT_TOO_LARGE', message: 'the result is larger than 1 MiB' }
-    case 'Z':
-      return { code: 'RESULT_TOO_LARGE', message: text }
-    case 'I':
-      return { code: 'SKILL_RESULT_INVALID', message: text }
-    case 'L':
-      return { code: 'SKILL_LOAD_FAILED', message: text }
-    default: {
-      const found = JSON.parse(text) as { name: string; message: string; stack: string }
-      const code = answer[0] === 'H' ? 'SANDBOX_HOST_CALLS' : 'SKILL_ERROR'
-      return { code, name: found.name, message: found.message, stack: authorStack(found.stack) }
-    }
-  }
-}
-
-function classify(call: Call, error: unknown): Failure {
-  if (call.verdict) return call.verdict
-  if (error instanceof LoadError) return { code: 'SKILL_LOAD_FAILED', message: error.message }
-  // We disposed nothing, so the memory limit did.
-  if (call.guest?.disposed) return { code: 'SANDBOX_MEMORY', message: 'the skill ran out of memory', limit: 'memoryMb' }
-  // What remains is the guest's own: an error at the top level of a module, or a rejection that nobody handled.
-  const found = error instanceof Error ? error : new Error(String(error))
-  return {
-    code: call.guest?.loaded ? 'SKILL_ERROR' : 'SKILL_LOAD_FAILED',
-    name: String(found.name).slice(0, 200),
-    message: String(found.message).slice(0, 16_384),
-    stack: authorStack(String(found.stack))
-  }
 }
 
 /** Ends a running call from outside: dispose first; when its isolate does not let go, the supervisor is told to kill. */
 function end(call: Call, verdict: Failure): void {
   if (call.done || call.verdict) return
   call.verdict = verdict
-  call.guest?.dispose()
+  const { guest } = call
+  const patient = verdict.code === 'SANDBOX_CANCELLED' || verdict.limit === 'wallMs'
+  if (guest?.listens && patient) {
+    // A skill that looks at ctx.signal gets a moment to say a last word in its log.
+    const name = verdict.code === 'SANDBOX_CANCELLED' ? 'AbortError' : 'TimeoutError'
+    guest.abort(name, verdict.message).catch(() => guest.dispose())
+    setTimeout(() => guest.dispose(), LAST_WORD_MS)
+  } else guest?.dispose()
   setTimeout(() => fail(call, { ...verdict, stuck: true }), STUCK_MS)
+}
+
+function late(call: Call): Failure {
+  const message = `the tool did not answer within ${call.head.wallMs} ms`
+  return { code: 'SANDBOX_TIMEOUT', message, limit: 'wallMs' }
 }
 
 function over(call: Call, cpu: number): boolean {
   const { cpuMs: maxCpu, wallMs: maxWall } = call.head
   if (cpu > maxCpu)
-    end(call, { code: 'SANDBOX_TIMEOUT', message: `more than ${maxCpu} ms of CPU time`, limit: 'cpuMs' })
-  else if (performance.now() - call.startedAt > maxWall)
-    end(call, { code: 'SANDBOX_TIMEOUT', message: `more than ${maxWall} ms`, limit: 'wallMs' })
+    end(call, { code: 'SANDBOX_TIMEOUT', message: `the tool used more than ${maxCpu} ms of CPU time`, limit: 'cpuMs' })
+  else if (performance.now() - call.startedAt > maxWall) end(call, late(call))
   else return false
   return true
 }

@@ -53,6 +53,8 @@ export class CellProcess {
   readonly kind: CellKind
   readonly jobs = new Map<number, Job>()
   readonly sessions = new Set<string>()
+  /** Whose calls it ran, written down where they start: proof for status(), apart from `tenantId`, which decides. */
+  readonly tenants = new Set<string>()
   readonly exited: Promise<void>
   tenantId: string | null = null
   alone = false
@@ -121,6 +123,7 @@ export class CellProcess {
     if (this.jobs.size === 0) this.#hold(true)
     this.jobs.set(id, job)
     this.sessions.add(call.sessionId)
+    this.tenants.add(call.tenantId)
     this.runs++
     job.attempts++
     job.startedAt = clock.monotonic()
@@ -134,7 +137,7 @@ export class CellProcess {
     const memory = Math.min(Math.max(8, Math.ceil(call.limits.memoryMb)), memoryMb / 2)
     this.#send(Kind.call, id, job.head(memory), call.input)
     const stop = () => {
-      this.#send(Kind.cancel, id)
+      this.#send(Kind.cancel, id, { timedOut: job.timedOut })
       job.after(clock, graceMs, () => this.kill(job.timedOut ? 'wallMs' : 'cancel', job))
     }
     job.after(clock, call.limits.wallMs, () => {

@@ -1,6 +1,6 @@
 // A cell image: a folder with everything a cell may see. Built once per Sandbox, removed by close().
 //   app/            the cell's own code (types stripped: --jitless has no WebAssembly, so node cannot strip them there)
-//   app/node_modules/{isolated-vm,piscina}
+//   app/node_modules/{isolated-vm,piscina,@jridgewell}
 //   bin/ lib.../    mount point of node, setpriv and the shared libraries, for the jail
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire, stripTypeScriptTypes } from 'node:module'
@@ -25,11 +25,11 @@ export function buildImage(parent = tmpdir()): Image {
   chmodSync(dir, 0o755)
   const app = join(dir, 'app')
   for (const folder of ['cell', 'wire']) copySources(folder, join(app, folder))
-  mkdirSync(join(app, 'cell', 'guest'), { recursive: true })
-  cpSync(new URL('cell/guest/prelude.js', room), join(app, 'cell/guest/prelude.js'))
+  cpSync(new URL('cell/guest/', room), join(app, 'cell/guest'), { recursive: true })
   writeFileSync(join(app, 'package.json'), '{"type":"module"}')
   copyIsolatedVm(join(app, 'node_modules/isolated-vm'))
   copyPiscina(join(app, 'node_modules/piscina'))
+  copyTraceMapping(join(app, 'node_modules'))
   const remove = () => {
     process.removeListener('exit', remove)
     rmSync(dir, { recursive: true, force: true })
@@ -77,4 +77,17 @@ function copyPiscina(to: string): void {
     recursive: true,
     filter: (path) => !/\.(ts|map)$/.test(path)
   })
+}
+
+function copyTraceMapping(to: string): void {
+  const name = '@jridgewell/trace-mapping'
+  const inner = createRequire(require.resolve(name))
+  for (const one of [name, '@jridgewell/sourcemap-codec', '@jridgewell/resolve-uri']) {
+    const root = dirname(dirname(inner.resolve(one)))
+    cpSync(join(root, 'package.json'), join(to, one, 'package.json'), { recursive: true })
+    cpSync(join(root, 'dist'), join(to, one, 'dist'), {
+      recursive: true,
+      filter: (path) => !/\.(ts|map|umd\.js)$/.test(path)
+    })
+  }
 }

@@ -50,10 +50,10 @@ export function readLog(frame: Frame): { level: string; message: string } {
   return { level, message: printable(frame.tail.toString()) }
 }
 
-// Terminal escapes in a log line could rewrite an operator's screen.
+// Terminal escapes in a log line could rewrite an operator's screen, marks of text direction what he reads there.
 function printable(message: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
-  return message.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '')
+  return message.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, '')
 }
 
 function object(bytes: Buffer): Record<string, unknown> {

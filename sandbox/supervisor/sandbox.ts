@@ -30,7 +30,7 @@ export class Sandbox {
   readonly #cells = new Set<CellProcess>()
   readonly #lanes = new Map<string, Lane>()
   readonly #kindsUsed = new Set<CellKind>()
-  readonly #counts = { spawned: 0, kills: 0, deaths: 0, retries: 0, recycled: 0, evicted: 0 }
+  readonly #counts = { spawned: 0, kills: 0, deaths: 0, retries: 0, recycled: 0, evicted: 0, shared: 0 }
   #image: Image | undefined
   #detected: Detected | undefined
   #detecting: Promise<void> | undefined
@@ -127,7 +127,7 @@ export class Sandbox {
         rssMb: Math.round(cell.rss)
       })),
       waiting: [...this.#lanes.values()].reduce((sum, lane) => sum + lane.queue.length, 0),
-      counts: { ...this.#counts }
+      counts: { ...this.#counts, shared: this.#counts.shared + [...this.#cells].filter(isShared).length }
     }
   }
 
@@ -316,6 +316,7 @@ export class Sandbox {
     this.#cells.delete(cell)
     if (why.killed) this.#counts.kills++
     else this.#counts.deaths++
+    if (isShared(cell)) this.#counts.shared++
     if (this.#cells.size === 0) {
       this.#poll?.cancel()
       this.#poll = undefined
@@ -374,4 +375,8 @@ export class Sandbox {
 
 function closed(): SandboxError {
   return new SandboxError('SANDBOX_CLOSED', 'the sandbox is closed')
+}
+
+function isShared(cell: CellProcess): boolean {
+  return cell.tenants.size > 1
 }

@@ -12,7 +12,7 @@ export function failed(
   if (failure.code === 'SANDBOX_CANCELLED') {
     if (!job.timedOut) return cancelled()
     const timeout = { details: { ...details, limit: 'wallMs' } }
-    return new SandboxError('SANDBOX_TIMEOUT', `more than ${job.call.limits.wallMs} ms`, timeout)
+    return new SandboxError('SANDBOX_TIMEOUT', `the tool did not answer within ${job.call.limits.wallMs} ms`, timeout)
   }
   const { code, message, name, stack, limit } = failure
   return new SandboxError(code, message, { details: { ...details, name, stack, limit } })

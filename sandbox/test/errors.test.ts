@@ -21,16 +21,19 @@ t.test('an author error has name, message and his own lines only', async (t) => 
 
 t.test('whatever is thrown becomes a SKILL_ERROR with a capped message', async (t) => {
   const cases: [string, RegExp][] = [
-    ["throw 'plain'", /^plain$/],
-    ['throw 42', /^42$/],
-    ['throw 10n', /^10$/],
-    ['throw null', /^null$/],
-    ['throw undefined', /^undefined$/],
-    ['throw Symbol("s")', /symbol/],
-    ['throw () => 1', /function/],
+    ["throw 'plain'", /^the tool threw a string, not an Error: plain$/],
+    ['throw 42', /^the tool threw number 42, not an Error$/],
+    ['throw 10n', /^the tool threw bigint 10, not an Error$/],
+    ['throw null', /^the tool threw null, not an Error$/],
+    ['throw undefined', /^the tool threw undefined, not an Error$/],
+    ['throw Symbol("s")', /^the tool threw a symbol, not an Error$/],
+    ['throw () => 1', /^the tool threw a function, not an Error$/],
     ['throw { message: "an object" }', /^an object$/],
-    ['throw { get message() { throw 1 }, get stack() { throw 2 }, get name() { throw 3 } }', /^$/],
-    ['throw new Proxy({}, { get() { throw 1 } })', /^$/],
+    [
+      'throw { get message() { throw 1 }, get stack() { throw 2 }, get name() { throw 3 } }',
+      /^Error without a message$/
+    ],
+    ['throw new Proxy({}, { get() { throw 1 } })', /^Error without a message$/],
     ['throw Object.assign(new Error("m"), { name: 7, stack: 8, code: "SANDBOX_TIMEOUT" })', /^m$/],
     ['throw new Error("x".repeat(20000))', /^x{16384}$/],
     ['throw new Error("x".repeat(4e8))', /^\(text of 400000000 characters\)$/],

@@ -23,8 +23,11 @@ t.test('the globals are the language without what makes clocks, threads and unco
       'process',
       'require',
       'fetch',
-      'setTimeout',
+      'setInterval',
+      'setImmediate',
       'performance',
+      'kit',
+      'ask',
       '$0',
       'post'
     ])

@@ -94,9 +94,14 @@ t.test('ctx holds the session and the granted capabilities, and nothing else', a
   const what = call(
     'export const run = (_, ctx) => [Object.keys(ctx).sort(), Object.isFrozen(ctx), ctx.session, typeof ctx.fetch]'
   )
-  t.strictSame((await outcome(box, what)).output, [['log', 'progress', 'session'], true, what.session, 'undefined'])
+  t.strictSame((await outcome(box, what)).output, [
+    ['log', 'progress', 'session', 'signal'],
+    true,
+    what.session,
+    'undefined'
+  ])
   t.strictSame((await outcome(box, { ...what, capabilities: [] })).output, [
-    ['session'],
+    ['session', 'signal'],
     true,
     what.session,
     'undefined'

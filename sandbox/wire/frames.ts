@@ -6,7 +6,7 @@ export const Kind = {
   load: 1, // head {digest, entry}, tail: JSON object of files
   call: 2, // id: call; head CallHead; tail: input
   endSession: 3, // head {sessionId}
-  cancel: 4, // id: call
+  cancel: 4, // id: call; head {timedOut}
   hostResult: 5, // id: call; head {n, ok}; tail: JSON text
   // cell -> supervisor
   ready: 16,

@@ -1,0 +1,77 @@
+// First part of the prelude: everything that later parts use is captured here, for the guest may poison every global and
+// prototype afterwards. Nothing of `kit` may be reachable from a skill except what is put onto globalThis and ctx.
+;(kit) => {
+  const { apply, construct, defineProperty, ownKeys, getOwnPropertyDescriptor } = Reflect
+  const charCodeAt = String.prototype.charCodeAt
+  const { get: mapGet, set: mapSet, delete: mapDelete, clear: mapClear } = Map.prototype
+
+  kit.apply = apply
+  kit.construct = construct
+  kit.defineProperty = defineProperty
+  kit.ownKeys = ownKeys
+  kit.getOwnPropertyDescriptor = getOwnPropertyDescriptor
+  kit.hasOwn = Object.hasOwn
+  kit.freeze = Object.freeze
+  kit.keys = Object.keys
+  kit.create = Object.create
+  kit.stringify = JSON.stringify
+  kit.parse = JSON.parse
+  kit.isArray = Array.isArray
+  kit.Promise = Promise
+  kit.Error = Error
+  kit.TypeError = TypeError
+  kit.RangeError = RangeError
+  kit.Map = Map
+  kit.String = String
+  kit.Number = Number
+  kit.thenOf = Promise.prototype.then
+  kit.slice = String.prototype.slice
+  kit.imul = Math.imul
+  kit.min = Math.min
+
+  kit.codeAt = (text, at) => apply(charCodeAt, text, [at])
+  kit.get = (map, key) => apply(mapGet, map, [key])
+  kit.set = (map, key, value) => apply(mapSet, map, [key, value])
+  kit.remove = (map, key) => apply(mapDelete, map, [key])
+  kit.clear = (map) => apply(mapClear, map, [])
+
+  kit.hide = (target, name, value) =>
+    defineProperty(target, name, { value, writable: true, enumerable: false, configurable: true })
+
+  /** Globals that most skills never touch are built by their first use: a new isolate must stay cheap. */
+  kit.lazy = (names, build) => {
+    let built
+    for (const name of names)
+      defineProperty(globalThis, name, {
+        get() {
+          built ??= build()
+          kit.hide(globalThis, name, built[name])
+          return built[name]
+        },
+        set(value) {
+          kit.hide(globalThis, name, value)
+        },
+        enumerable: false,
+        configurable: true
+      })
+    /** For other parts of the prelude, whatever the guest made of the globals. */
+    return (name) => {
+      built ??= build()
+      return built[name]
+    }
+  }
+
+  /** Bytes of `text` in UTF-8; a lone surrogate counts as U+FFFD. */
+  kit.utf8Bytes = (text) => {
+    let bytes = text.length
+    for (let i = 0; i < text.length; i++) {
+      const code = kit.codeAt(text, i)
+      if (code > 0x7f) bytes += code > 0x7ff ? 2 : 1
+      if (code >= 0xd800 && code < 0xdc00 && i + 1 < text.length) {
+        const next = kit.codeAt(text, i + 1)
+        if (next >= 0xdc00 && next < 0xe000) i++ // both halves: 4 bytes, and 2 + 2 are counted
+      }
+    }
+    return bytes
+  }
+}

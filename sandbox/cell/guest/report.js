@@ -1,0 +1,136 @@
+// Errors and logs become capped text; console.
+;(kit) => {
+  const { post, apply, slice, freeze, keys, isArray, stringify, hide, utf8Bytes } = kit
+  const NativeString = kit.String
+  const NativeError = kit.Error
+
+  const MAX_TEXT = 1048576
+  const MAX_MESSAGE = 16384
+  const MAX_STACK = 8192
+  const MAX_DEPTH = 200
+  const MAX_LOG_LINES = 1000
+  const MAX_LOG_BYTES = 65536
+  const MAX_LINE = 8192
+
+  // slice() of a rope flattens it, so a huge string is not touched at all.
+  const cap = (text, max) =>
+    text.length <= max
+      ? text
+      : text.length > 4194304
+        ? `(text of ${text.length} characters)`
+        : apply(slice, text, [0, max])
+
+  const read = (value, name) => {
+    try {
+      const found = value[name]
+      return typeof found === 'string' ? found : ''
+    } catch {
+      return ''
+    }
+  }
+
+  // No prototype: no toJSON of the guest's.
+  const shown = (name, message, stack) => ({ __proto__: null, name, message, stack })
+
+  const describe = (error) => {
+    const type = typeof error
+    if ((type !== 'object' && type !== 'function') || error === null) {
+      const what = type === 'string' || type === 'symbol' ? `a ${type}` : type === 'object' ? 'null' : type
+      const text = type === 'string' ? `: ${cap(error, MAX_MESSAGE)}` : ''
+      const value = type === 'number' || type === 'bigint' || type === 'boolean' ? ` ${NativeString(error)}` : ''
+      return shown('Thrown', cap(`the tool threw ${what}${cap(value, 200)}, not an Error${text}`, MAX_MESSAGE), '')
+    }
+    if (type === 'function') return shown('Thrown', 'the tool threw a function, not an Error', '')
+    const name = cap(read(error, 'name') || 'Error', 200)
+    const message = cap(read(error, 'message') || `${name} without a message`, MAX_MESSAGE)
+    return shown(name, message, cap(read(error, 'stack'), MAX_STACK))
+  }
+
+  // A cheap lower bound of the JSON length, so that a bomb is refused before it is built.
+  const tooBig = (value) => {
+    let budget = MAX_TEXT
+    const walk = (item, depth) => {
+      if (typeof item === 'string') {
+        budget -= item.length
+        return
+      }
+      budget -= 1
+      if (typeof item !== 'object' || item === null || budget < 0 || depth > MAX_DEPTH) return
+      if (isArray(item)) {
+        for (let i = 0; i < item.length && budget >= 0; i++) walk(item[i], depth + 1)
+        return
+      }
+      const names = keys(item)
+      for (let i = 0; i < names.length && budget >= 0; i++) {
+        budget -= names[i].length
+        walk(item[names[i]], depth + 1)
+      }
+    }
+    walk(value, 0)
+    return budget < 0
+  }
+
+  let lines = 0
+  let bytes = 0
+  const print = (part) => {
+    try {
+      if (typeof part === 'string') return part
+      if (typeof part === 'function') return '(function)'
+      if (typeof part !== 'object' || part === null) return NativeString(part)
+      if (part instanceof NativeError) {
+        const found = describe(part)
+        return `${found.name}: ${found.message}`
+      }
+      return tooBig(part) ? '(large value)' : NativeString(stringify(part))
+    } catch {
+      return '(unprintable)'
+    }
+  }
+  const log = (level, parts) => {
+    if (lines > MAX_LOG_LINES || bytes > MAX_LOG_BYTES) return
+    let text = ''
+    for (let i = 0; i < parts.length; i++) {
+      text += (i > 0 ? ' ' : '') + cap(print(parts[i]), MAX_LINE)
+      if (text.length > MAX_LINE) break
+    }
+    lines++
+    bytes += utf8Bytes(text)
+    if (lines > MAX_LOG_LINES || bytes > MAX_LOG_BYTES) {
+      post('log:warn', 0, 'log limit reached (1000 lines, 64 KiB): the rest of this call is not recorded')
+      return
+    }
+    post(`log:${level}`, 0, text)
+  }
+  const logger = () => {
+    const made = {}
+    for (const level of ['debug', 'info', 'warn', 'error']) made[level] = (...parts) => log(level, parts)
+    return freeze(made)
+  }
+  hide(
+    globalThis,
+    'console',
+    freeze({
+      ...logger(),
+      log: (...parts) => log('info', parts),
+      trace: (...parts) => log('debug', parts),
+      assert: (fine, ...parts) => {
+        if (!fine) log('error', ['Assertion failed', ...parts])
+      }
+    })
+  )
+
+  kit.MAX_TEXT = MAX_TEXT
+  kit.describe = describe
+  kit.tooBig = tooBig
+  kit.logger = logger
+  kit.resetLog = () => {
+    lines = 0
+    bytes = 0
+  }
+  /** An Error with a code, as host calls and limits give it to the skill. */
+  kit.codedError = (code, message) => {
+    const error = new NativeError(message)
+    hide(error, 'code', code)
+    return error
+  }
+}

@@ -1,0 +1,187 @@
+// URL and URLSearchParams: https://url.spec.whatwg.org. The host parses (strings in, strings out), the list of pairs is ours.
+;(kit) => {
+  const { ask, parse } = kit
+  const MAX_URL = 65536
+  const PARTS = 'href origin protocol username password host hostname port pathname search hash'.split(' ')
+
+  kit.lazy(['URL', 'URLSearchParams'], () => {
+    const invalid = () => {
+      const error = new TypeError('Invalid URL')
+      kit.hide(error, 'code', 'ERR_INVALID_URL')
+      return error
+    }
+    const request = (...texts) => {
+      for (const text of texts) if (text.length > MAX_URL) throw new TypeError('a URL has 64 Ki characters at most')
+      return ask('url', ...texts)
+    }
+
+    const encode = (text) =>
+      encodeURIComponent(text.toWellFormed())
+        .replace(/%20/g, '+')
+        .replace(/[!'()~]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
+    const decode = (text) => {
+      const spaced = text.replace(/\+/g, ' ')
+      try {
+        return decodeURIComponent(spaced)
+      } catch {
+        // Broken escapes stay as they are, broken UTF-8 becomes U+FFFD.
+        const Decoder = kit.encoding('TextDecoder')
+        return spaced.replace(/(?:%[0-9a-f]{2})+/gi, (run) => {
+          const bytes = Uint8Array.from(run.slice(1).split('%'), (pair) => Number.parseInt(pair, 16))
+          return new Decoder('utf-8', { ignoreBOM: true }).decode(bytes)
+        })
+      }
+    }
+    const split = (query) =>
+      query
+        .split('&')
+        .filter((pair) => pair !== '')
+        .map((pair) => {
+          const at = pair.indexOf('=')
+          return at < 0 ? [decode(pair), ''] : [decode(pair.slice(0, at)), decode(pair.slice(at + 1))]
+        })
+
+    const link = Symbol('link')
+    const reset = Symbol('reset')
+    const pairOf = (pair) => {
+      const both = [...pair]
+      if (both.length !== 2) throw new TypeError('URLSearchParams: each entry is a pair of name and value')
+      return [`${both[0]}`, `${both[1]}`]
+    }
+    class URLSearchParams {
+      #pairs = []
+      #changed = () => undefined
+      constructor(init = '') {
+        if (init === null || typeof init !== 'object') this.#pairs = split(`${init}`.replace(/^\?/, ''))
+        else if (typeof init[Symbol.iterator] === 'function') this.#pairs = Array.from(init, pairOf)
+        else this.#pairs = Object.entries(init).map(([name, value]) => [name, `${value}`])
+      }
+      [link](changed) {
+        this.#changed = changed
+      }
+      [reset](query) {
+        this.#pairs = split(query.replace(/^\?/, ''))
+      }
+      get size() {
+        return this.#pairs.length
+      }
+      append(name, value) {
+        this.#pairs.push([`${name}`, `${value}`])
+        this.#changed()
+      }
+      delete(name, value) {
+        this.#pairs = this.#pairs.filter(
+          (pair) => pair[0] !== `${name}` || (value !== undefined && pair[1] !== `${value}`)
+        )
+        this.#changed()
+      }
+      get(name) {
+        return this.#pairs.find((pair) => pair[0] === `${name}`)?.[1] ?? null
+      }
+      getAll(name) {
+        return this.#pairs.filter((pair) => pair[0] === `${name}`).map((pair) => pair[1])
+      }
+      has(name, value) {
+        return this.#pairs.some((pair) => pair[0] === `${name}` && (value === undefined || pair[1] === `${value}`))
+      }
+      set(name, value) {
+        const first = this.#pairs.find((pair) => pair[0] === `${name}`)
+        if (first) {
+          first[1] = `${value}`
+          this.#pairs = this.#pairs.filter((pair) => pair === first || pair[0] !== `${name}`)
+        } else this.#pairs.push([`${name}`, `${value}`])
+        this.#changed()
+      }
+      sort() {
+        this.#pairs.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+        this.#changed()
+      }
+      forEach(run, self) {
+        for (const [name, value] of this.#pairs) run.call(self, value, name, this)
+      }
+      *entries() {
+        for (const [name, value] of this.#pairs) yield [name, value]
+      }
+      *keys() {
+        for (const [name] of this.#pairs) yield name
+      }
+      *values() {
+        for (const [, value] of this.#pairs) yield value
+      }
+      [Symbol.iterator]() {
+        return this.entries()
+      }
+      toString() {
+        return this.#pairs.map(([name, value]) => `${encode(name)}=${encode(value)}`).join('&')
+      }
+      get [Symbol.toStringTag]() {
+        return 'URLSearchParams'
+      }
+    }
+
+    class URL {
+      #parts
+      #params
+      constructor(url, base) {
+        this.#take(base === undefined ? request(`${url}`) : request(`${url}`, `${base}`))
+      }
+      #take(answer) {
+        if (answer === '') throw invalid()
+        this.#parts = parse(answer)
+      }
+      static canParse(url, base) {
+        return (base === undefined ? request(`${url}`) : request(`${url}`, `${base}`)) !== ''
+      }
+      static parse(url, base) {
+        return URL.canParse(url, base) ? new URL(url, base) : null
+      }
+      static part(url, index) {
+        return url.#parts[index]
+      }
+      static change(url, name, value) {
+        url.#take(ask('url.set', url.#parts[0], name, value))
+        if (name !== 'search' && name !== 'href') return
+        url.#params?.[reset](url.#parts[9])
+      }
+      get searchParams() {
+        if (!this.#params) {
+          const params = new URLSearchParams(this.#parts[9])
+          params[link](() => this.#take(ask('url.set', this.#parts[0], 'search', params.toString())))
+          this.#params = params
+        }
+        return this.#params
+      }
+      toString() {
+        return this.#parts[0]
+      }
+      toJSON() {
+        return this.#parts[0]
+      }
+      get [Symbol.toStringTag]() {
+        return 'URL'
+      }
+    }
+    const { part, change } = URL
+    delete URL.part
+    delete URL.change
+    PARTS.forEach((name, index) => {
+      const set =
+        name === 'origin'
+          ? undefined
+          : function (value) {
+              const text = `${value}`
+              if (text.length > MAX_URL) throw new TypeError('a URL has 64 Ki characters at most')
+              change(this, name, text)
+            }
+      Object.defineProperty(URL.prototype, name, {
+        get() {
+          return part(this, index)
+        },
+        set,
+        enumerable: true,
+        configurable: true
+      })
+    })
+    return { URL, URLSearchParams }
+  })
+}
