@@ -61,7 +61,7 @@ async function ask(
   if (statusCode >= 500) broken.push(`${route}: ${body} ${server.lines.findLast((line) => line.includes('"error"'))}`)
   const text = `${body} ${JSON.stringify(headers)}`
   const said = `${url} ${JSON.stringify(options.payload)}`
-  const marks = [b.canary, b.sessionId, b.keyId, b.installId, `${b.scope}/secret`]
+  const marks = [b.canary, b.sessionId, b.keyId, b.installId, b.secretName, `${b.scope}/secret`]
   const isB = JSON.stringify(options.headers).includes(b.headers.authorization)
   if (!isB)
     seen.push(...marks.filter((mark) => text.includes(mark) && !said.includes(mark)).map((mark) => `${route}: ${mark}`))
@@ -136,8 +136,9 @@ async function checkRoute(t: Test, route: string, row: RouteRow): Promise<void> 
     const wanted = row.request?.(a)
     const params = more.params ?? (await row.own?.(server, a))
     const payload = more.payload ?? wanted?.payload
+    const query = more.query && wanted?.query ? `${wanted.query}&${more.query.slice(1)}` : (more.query ?? wanted?.query)
     return await ask(route, {
-      ...more,
+      ...(query ? { query } : {}),
       ...(params ? { params } : {}),
       ...(payload ? { payload } : {}),
       headers: { ...wanted?.headers, ...headers }
@@ -230,9 +231,10 @@ async function checkRoute(t: Test, route: string, row: RouteRow): Promise<void> 
 async function foreignIds(t: Test, route: string, row: RouteRow, headers: object): Promise<void> {
   const theirs = must(row.had?.(b), 'what b has')
   const absent = must(row.absent?.(), 'an absent one')
+  const more = row.request?.(a) ?? {}
   const [foreign, nowhere] = [
-    await ask(route, { headers, params: theirs }),
-    await ask(route, { headers, params: absent })
+    await ask(route, { ...more, headers: { ...more.headers, ...headers }, params: theirs }),
+    await ask(route, { ...more, headers: { ...more.headers, ...headers }, params: absent })
   ]
   t.equal(foreign.status, 404, `another tenant's ${Object.keys(theirs).join()}`)
   t.strictSame(
@@ -242,7 +244,7 @@ async function foreignIds(t: Test, route: string, row: RouteRow, headers: object
   )
   for (const odd of ['x', '..', '%00', b.sessionId.toUpperCase(), `${b.sessionId}'`, '{}']) {
     const params = Object.fromEntries(Object.keys(theirs).map((name) => [name, odd]))
-    const { status } = await ask(route, { headers, params })
+    const { status } = await ask(route, { ...more, headers: { ...more.headers, ...headers }, params })
     t.ok(status >= 400 && status < 500, `${odd}: ${status}`)
   }
 }

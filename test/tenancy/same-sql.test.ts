@@ -18,10 +18,12 @@ await server.kernel.actors.stop(2000)
 await server.kernel.jobs.stop(2000)
 await server.kernel.bus.stop()
 
+type Asked = ReturnType<NonNullable<RouteRow['request']>>
+
 /** What the database was asked for one request. */
-async function statements(route: string, params: Params, payload?: object | Buffer, headers: object = {}) {
+async function statements(route: string, params: Params, { payload, headers, query = '' }: Asked = {}) {
   const [method = '', path = ''] = route.split(' ')
-  const url = path.replace(/:(\w+)/g, (_all, name) => encodeURIComponent(must(params[name], name)))
+  const url = path.replace(/:(\w+)/g, (_all, name) => encodeURIComponent(must(params[name], name))) + query
   heard = []
   const answer = await server.app.inject({
     method: method as 'GET',
@@ -34,9 +36,9 @@ async function statements(route: string, params: Params, payload?: object | Buff
 }
 
 /** Twice before what counts: keys, plans and tenants that are cached are asked for only once. */
-async function warm(route: string, params: Params, payload?: object | Buffer, headers?: object) {
-  await statements(route, params, payload, headers)
-  return await statements(route, params, payload, headers)
+async function warm(route: string, params: Params, asked: Asked = {}) {
+  await statements(route, params, asked)
+  return await statements(route, params, asked)
 }
 
 await server.auth.settle()
@@ -49,9 +51,9 @@ for (const route of routesOf(server.app)) {
 }
 
 async function inPath(t: Test, route: string, row: RouteRow): Promise<void> {
-  const { payload, headers } = row.request?.(a) ?? {}
-  const foreign = await warm(route, must(row.had?.(b), 'what b has'), payload, headers)
-  const absent = await warm(route, must(row.absent?.(), 'an absent one'), payload, headers)
+  const asked = row.request?.(a)
+  const foreign = await warm(route, must(row.had?.(b), 'what b has'), asked)
+  const absent = await warm(route, must(row.absent?.(), 'an absent one'), asked)
   t.strictSame(foreign, absent)
   t.ok(foreign.asked.length > 0, 'the database was asked at all')
   compared++
@@ -62,15 +64,16 @@ async function inBody(t: Test, route: string, row: RouteRow): Promise<void> {
   const absent = row.bodies?.({ scope: 'scope-nobody', tenantId: nowhere }) ?? []
   for (const [i, [what, payload]] of (row.bodies?.(b) ?? []).entries()) {
     const other = must(absent[i], what)[1]
-    t.strictSame(await warm(route, params, payload), await warm(route, params, other), what)
+    t.strictSame(await warm(route, params, { payload }), await warm(route, params, { payload: other }), what)
     compared++
   }
 }
 
 async function inHeader(t: Test, route: string, row: RouteRow): Promise<void> {
-  const { payload, headers } = row.request?.(a) ?? {}
+  const asked = row.request?.(a)
   const params = row.had?.(a) ?? {}
-  const naming = (tenant: string) => warm(route, params, payload, { ...headers, 'agentos-tenant': tenant })
+  const naming = (tenant: string) =>
+    warm(route, params, { ...asked, headers: { ...asked?.headers, 'agentos-tenant': tenant } })
   t.strictSame(await naming(b.tenantId), await naming(nowhere))
   t.strictSame(await naming(b.slug), await naming('nobody'))
   compared++

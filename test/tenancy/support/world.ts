@@ -16,6 +16,7 @@ export interface Citizen extends TestTenant {
   sessionId: string
   keyId: string
   installId: string
+  secretName: string
 }
 
 export interface World extends PulseApp {
@@ -24,6 +25,8 @@ export interface World extends PulseApp {
   session(who: Citizen): Promise<string>
   key(who: Citizen): Promise<string>
   install(who: Citizen): Promise<string>
+  /** A secret that its agent `teller` may use; always the same one. */
+  putSecret(who: Citizen): Promise<string>
   publish(who: TestTenant, name: string): Promise<void>
 }
 
@@ -59,11 +62,26 @@ export async function world(t: Test, open: TestDbOptions['open'] = {}): Promise<
       await app.sql`delete from registry.install where tenant_id = ${who.tenantId}`
       return (await post(who, '/v1/skills', { ref: `@${who.scope}/tool@^1` }, [200, 201])).id
     },
+    async putSecret(who: Citizen) {
+      const name = `SECRET_OF_${who.name.toUpperCase()}`
+      const put = async (path: string, payload: object) => {
+        const answer = await app.app.inject({
+          method: 'PUT',
+          url: `/v1/secrets/${path}`,
+          payload,
+          headers: who.headers
+        })
+        if (answer.statusCode >= 300) throw new Error(`${path}: ${answer.statusCode} ${answer.body}`)
+      }
+      await put(name, { value: `${who.canary} secret` })
+      await put(`${name}/grants`, { agent: 'teller' })
+      return name
+    },
     async citizen(name: string) {
       const canary = `canary-${name}-${Buffer.from(name).toString('hex')}`
       const tenant = await app.makeTenant({ name: canary })
       const scope = `scope-${name}`
-      const who: Citizen = { ...tenant, name, canary, scope, sessionId: '', keyId: '', installId: '' }
+      const who: Citizen = { ...tenant, name, canary, scope, sessionId: '', keyId: '', installId: '', secretName: '' }
       for (const skill of ['tool', 'secret']) await publish(tenant, `@${scope}/${skill}`)
       for (const table of ['skill', 'version']) {
         await app.sql`update registry.${app.sql(table)} set visibility = 'private' where name = ${`@${scope}/secret`}`
@@ -71,6 +89,7 @@ export async function world(t: Test, open: TestDbOptions['open'] = {}): Promise<
       who.installId = await made.install(who)
       who.sessionId = await made.session(who)
       who.keyId = await made.key(who)
+      who.secretName = await made.putSecret(who)
       return who
     }
   })

@@ -14,7 +14,8 @@ export interface RouteRow {
   had?: (who: Citizen) => Params
   /** The same kind of thing, nowhere to be found. */
   absent?: () => Params
-  request?: (who: Citizen) => { payload?: object | Buffer; headers?: Record<string, string> }
+  /** `query` begins with `?`. */
+  request?: (who: Citizen) => { payload?: object | Buffer; headers?: Record<string, string>; query?: string }
   /** Bodies that name a thing of `whose`: [what, payload, status]. Another tenant's is answered like one that is nowhere. */
   bodies?: (whose: Naming) => [what: string, payload: object, status: number][]
   list?: boolean
