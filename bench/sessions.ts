@@ -49,6 +49,8 @@ async function setUp(url: string): Promise<Measures> {
     log,
     objects: new FileObjectStore({ dir: await mkdtemp(join(tmpdir(), 'agentos-bench-objects-')) }),
     apiKeyPepper: secrets.apiKeyPepper,
+    userTokenKey: secrets.userTokenKey,
+    auditKeySeed: secrets.auditKeySeed,
     vaultKeys: vaultKeys(secrets.kek),
     hostId: randomUUID(),
     concurrency: 64 // the server's default

@@ -3,10 +3,13 @@ import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSyn
 import { isIP } from 'node:net'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
+import type { JwtIssuer } from '#core/auth/jwt/issuers.ts'
 import { CRASH_POINTS, type CrashPoint } from '#core/crash-point.ts'
 import { defineError } from '#core/errors.ts'
 import { must } from '#core/must.ts'
 import { Secret } from '#core/secret.ts'
+import { parseKeks } from '#core/vault/keys.ts'
+import { jwksUrl, jwtIssuerOf, jwtTyp } from './jwt.ts'
 
 export const ConfigInvalid = defineError('CONFIG_INVALID', 500, (problems: string[]) => ({
   message: `the configuration is not usable:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`,
@@ -116,6 +119,42 @@ export const variables = {
     schema: base64Of32,
     secret: true
   },
+  VAULT_KEKS: {
+    about:
+      'Keys that wrap the data keys of the vault, version:base64 of 32 bytes; the first is current, the others are for ' +
+      'reading until a rotation is done. Default 1:derived, made of AGENTOS_SECRET.',
+    example: '2:q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=,1:derived',
+    schema: z.string().refine((text) => parseKeks(text) !== null),
+    secret: true
+  },
+  JWT_ISSUER: {
+    about:
+      'Identity provider whose access tokens are believed: `iss`, exactly as they have it. Needs JWT_AUDIENCE and keys.',
+    example: 'https://login.example.com/',
+    schema: z.url({ protocol: /^https?$/ })
+  },
+  JWT_AUDIENCE: {
+    about: 'What `aud` of its tokens must be or hold (Supabase: authenticated).',
+    example: 'https://agentos.example.com',
+    schema: z.string().min(1).max(500)
+  },
+  JWT_JWKS_URL: {
+    about: 'Where its public keys are (EdDSA, ES256): https, or http on this machine.',
+    example: 'https://login.example.com/.well-known/jwks.json',
+    schema: jwksUrl
+  },
+  JWT_TYP: {
+    about:
+      'Which `typ` its access tokens have, at+jwt (RFC 9068) or JWT. Default at+jwt; with SUPABASE_JWT_SECRET JWT.',
+    example: 'JWT',
+    schema: jwtTyp
+  },
+  SUPABASE_JWT_SECRET: {
+    about: 'Instead of JWT_JWKS_URL: the HS256 secret of an older Supabase project, for tokens of JWT_ISSUER only.',
+    example: 'super-secret-jwt-token-with-at-least-32-characters-long',
+    schema: z.string().min(32).max(1000),
+    secret: true
+  },
   OBJECTS_DIR: {
     about: 'Folder of the object store; shared by all hosts of one database. Default AGENTOS_HOME/objects.',
     example: '/var/lib/agentos/objects',
@@ -164,6 +203,10 @@ export interface Env {
   /** Absolute. */
   home: string
   secret: Secret
+  /** null: the derived one alone. */
+  vaultKeks: Secret | null
+  /** Whose tokens are believed besides ours. */
+  jwtIssuer: JwtIssuer | null
   objectsDir: string
   logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'
   /** Whoever set it wants it on a terminal too. */
@@ -218,6 +261,17 @@ export function loadEnv(source: Source = process.env): Env {
     trustProxy: read('TRUST_PROXY') ?? (false as const),
     allowedOrigins: read('ALLOWED_ORIGINS') ?? [],
     home,
+    vaultKeks: secretOf(read('VAULT_KEKS')),
+    jwtIssuer: jwtIssuerOf(
+      {
+        issuer: read('JWT_ISSUER'),
+        audience: read('JWT_AUDIENCE'),
+        jwks: read('JWT_JWKS_URL'),
+        typ: read('JWT_TYP'),
+        hmac: read('SUPABASE_JWT_SECRET')
+      },
+      problems
+    ),
     objectsDir: resolve(read('OBJECTS_DIR') ?? join(home, 'objects')),
     logLevel: read('LOG_LEVEL') ?? 'info',
     logLevelIsSet: Boolean(source.LOG_LEVEL),

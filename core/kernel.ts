@@ -11,6 +11,7 @@ import { Health } from '#core/http/health.ts'
 import { type LimitTable, RateLimits } from '#core/http/limits/index.ts'
 import { Shutdown } from '#core/http/shutdown.ts'
 import type { Log } from '#core/log.ts'
+import { objectsCheck } from '#core/objects/doctor.ts'
 import type { ObjectStore } from '#core/objects/index.ts'
 import { Ports } from '#core/ports/ports.ts'
 import { createJobs, type Jobs } from '#core/queue/jobs.ts'
@@ -75,20 +76,21 @@ const JOBS_MS = 2500
 export function createKernel(options: KernelOptions): FullKernel {
   const { db, clock, log, objects, hostId, concurrency } = options
   const { apiKeyPepper: pepper, userTokenKey, jwtIssuer: issuer = null } = options
-  const auth = createAuth({ db, clock, log, pepper, userTokenKey, issuer })
+  const redis = options.redisUrl ? createRedis({ url: options.redisUrl, clock, log }) : null
+  const limits = options.limits ? new RateLimits({ db, clock, table: options.limits, redis }) : undefined
+  const auth = createAuth({ db, clock, log, pepper, userTokenKey, issuer, limits })
   const bus = createBus({ db, clock, log })
   const audit = new AuditLog({ db, clock, log, keySeed: options.auditKeySeed })
   const jobs = createJobs({ db, clock, log })
   const vault = new Vault({ db, clock, log, keys: options.vaultKeys })
   defineSweeps({ jobs, db, bus, vault, retentionDays: options.eventRetentionDays ?? null })
   const actors = new ActorHost({ hostId, db, bus, clock, log, capacity: concurrency })
-  const ws = new Gateway({ auth, bus, db, log, clock, allowedOrigins: options.allowedOrigins ?? [] })
+  const ws = new Gateway({ auth, bus, db, log, clock, allowedOrigins: options.allowedOrigins ?? [], rates: limits })
   const health = new Health({ clock, log })
   const shutdown = new Shutdown({ clock, log })
   const doctor = new Doctor({ clock })
-  const redis = options.redisUrl ? createRedis({ url: options.redisUrl, clock, log }) : null
-  const limits = options.limits ? new RateLimits({ db, clock, table: options.limits, redis }) : null
   addRedisChecks(doctor, redis)
+  doctor.add('tenancy', objectsCheck(objects, db))
   if (redis) health.add('redis', () => redis.ping(), { required: false })
   if (limits) health.add('limits', () => limits.reach(), { required: false })
   health.add('activations', () => actors.activations(), { required: false })

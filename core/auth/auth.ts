@@ -1,11 +1,30 @@
-import { AuthRequired, PermissionMissing, TenantMismatch } from '#core/auth/errors.ts'
-import { hashSecret, newKey, parseKey, sameHash } from '#core/auth/key.ts'
+import { type Asking, authorizeKey, authorizeUser, proven, type UserRecord } from '#core/auth/authorize.ts'
+import { BELIEVED_MS, Lookups } from '#core/auth/cache.ts'
+import { type Credential, nameOf } from '#core/auth/credential.ts'
+import { AuthRequired, isGuess, PermissionMissing, wrongGuess } from '#core/auth/errors.ts'
+import type { JwtIssuer } from '#core/auth/jwt/issuers.ts'
+import { ownKey } from '#core/auth/jwt/own.ts'
+import { tokenVerifier } from '#core/auth/jwt/verify.ts'
+import { hashSecret, newKey, parseKey } from '#core/auth/key.ts'
+import { type Logins, logins } from '#core/auth/login/logins.ts'
+import { checkLogin } from '#core/auth/login/store.ts'
 import type { Role } from '#core/auth/roles.ts'
 import { permits } from '#core/auth/scopes.ts'
-import { findByPrefix, insertKey, type KeyRecord, type KeyRow, noteUse } from '#core/auth/store.ts'
+import {
+  findByPrefix,
+  insertKey,
+  type KeyRecord,
+  type KeyRow,
+  type Membership,
+  membershipsOf,
+  noteUse,
+  replaceSecret
+} from '#core/auth/store.ts'
+import { isTicket, takeTicket } from '#core/auth/tickets.ts'
 import type { Clock } from '#core/clock.ts'
 import type { Actor, Db, Tx } from '#core/db/types.ts'
 import { errorMessage } from '#core/errors.ts'
+import type { Limits } from '#core/http/limits/types.ts'
 import { newId } from '#core/ids.ts'
 import type { Log } from '#core/log.ts'
 import { must } from '#core/must.ts'
@@ -36,17 +55,46 @@ export interface Auth {
   /**
    * @param token the text after `Bearer `; undefined when there was none
    * @param tenant what AgentOS-Tenant (or hello's `tenant`) says: id or slug
-   * @throws AuthRequired (401), TenantMismatch (403)
+   * @throws AuthRequired (401), TenantRequired (400), NoMembership, TenantMismatch, AddressRefused, TenantSuspended (403),
+   *   RateLimited (429, after many wrong ones), IssuerUnavailable (503)
    */
   authenticate(token: string | undefined, tenant?: string): Promise<Identity>
+  /** The same, with what was proven, so that it can be held against the tables again; `ticket`: those are taken too. */
+  prove(token: string | undefined, asking: Asking & { ticket?: boolean }): Promise<Proven>
+  /**
+   * What a credential is worth now.
+   * @param maxAgeMs how old the answer may be; at most, and by default, 5000
+   * @throws as authenticate
+   */
+  authorize(credential: Credential, asking: Asking, maxAgeMs?: number): Promise<Identity>
+  /**
+   * Whose token this is, member of anything or not (an invitation is accepted by somebody who is none yet).
+   * @throws AuthRequired (401) also for an API key
+   */
+  userOf(token: string | undefined): Promise<{ userId: string }>
   /** @throws PermissionMissing (403) naming the permission */
   require(identity: Identity, permission: string): void
   /** Makes a key in the transaction's tenant; `key` is shown once and stored nowhere. */
   createKey(tx: Tx, wanted: WantedKey): Promise<{ key: Secret; row: KeyRow }>
+  /** Gives a key another secret; the former works for `overlapMs` more. */
+  rotateKey(tx: Tx, row: Pick<KeyRow, 'id' | 'prefix'>, overlapMs: number): Promise<{ key: Secret; row: KeyRow }>
+  /** The tenants of a user, at most 5 s old. */
+  memberships(userId: string): Promise<readonly Membership[]>
+  /** Tokens for users with a password of ours. */
+  readonly logins: Logins
   /** Forgets what is cached of a key, so that a revocation holds at once here (elsewhere within 5 s). */
   forget(prefix: string): void
+  /** The same for all that hangs on a user: membership, role, password, keys that act for them. */
+  forgetUser(userId: string): void
+  /** The same for a tenant: suspension, slug, members. */
+  forgetTenant(tenantId: string): void
   /** Waits for writes that were started off the request path. */
   settle(): Promise<void>
+}
+
+export interface Proven {
+  credential: Credential
+  identity: Identity
 }
 
 export interface WantedKey {
@@ -54,37 +102,39 @@ export interface WantedKey {
   scopes: readonly string[]
   expiresAt?: Date | null
   userId?: string | null
+  /** CIDR */
+  allowedIps?: readonly string[]
 }
 
-/** How long a key's row is believed: a key revoked on another host is refused here after this time at the latest. */
-const cacheMs = 5000
-// Invented prefixes are cached too (as absent); the bound keeps a flood of them from growing the process.
-const cacheSize = 10_000
-
-interface Cached {
-  at: number
-  record: Promise<KeyRecord | null>
-  used: boolean
+export interface AuthOptions {
+  db: Db
+  clock: Clock
+  pepper: Secret
+  /** What access and refresh tokens are made with. */
+  userTokenKey: Secret
+  log: Log
+  /** Whose tokens are believed besides ours. */
+  issuer?: JwtIssuer | null
+  limits?: Limits | undefined
 }
 
-export function createAuth(options: { db: Db; clock: Clock; pepper: Secret; log: Log }): Auth {
-  const { db, clock, pepper, log } = options
-  const cache = new Map<string, Cached>()
-  const writes = new Set<Promise<void>>()
-
-  function lookUp(prefix: string): Cached {
-    const known = cache.get(prefix)
-    if (known && clock.monotonic() - known.at < cacheMs) return known
-    if (cache.size >= cacheSize) cache.clear()
-    const record = db.system((tx) => findByPrefix(tx, prefix))
-    const entry: Cached = { at: clock.monotonic(), record, used: false }
-    cache.set(prefix, entry)
-    // A database that was away for a moment must not be remembered as an absent key.
-    record.catch(() => {
-      if (cache.get(prefix) === entry) cache.delete(prefix)
+export function createAuth(options: AuthOptions): Auth {
+  const { db, clock, pepper, log, limits } = options
+  const own = ownKey(options.userTokenKey)
+  const verify = tokenVerifier({ own, issuer: options.issuer ?? null, clock })
+  const keys = new Lookups<KeyRecord | null>(clock, (prefix) => db.system((tx) => findByPrefix(tx, prefix)))
+  // `<user id> <login id>`
+  const users = new Lookups<UserRecord>(clock, (name) => {
+    const [userId = '', loginId = ''] = name.split(' ')
+    return db.system(async (tx) => {
+      const [login, memberships] = await Promise.all([
+        checkLogin(tx, userId, loginId || null),
+        membershipsOf(tx, userId)
+      ])
+      return { login, memberships }
     })
-    return entry
-  }
+  })
+  const writes = new Set<Promise<void>>()
 
   function note(prefix: string): void {
     const write = db
@@ -94,47 +144,90 @@ export function createAuth(options: { db: Db; clock: Clock; pepper: Secret; log:
     writes.add(write)
   }
 
-  async function check(token: string | undefined): Promise<KeyRecord> {
+  async function identify(token: string | undefined, ticket: boolean): Promise<Credential> {
     if (token === undefined) throw new AuthRequired('no key')
-    const parsed = parseKey(token)
-    if (!parsed) throw new AuthRequired('malformed key')
-    const entry = lookUp(parsed.prefix)
-    const record = await entry.record
-    // Hashed also when there is no row: the answer takes the same time.
-    const hash = hashSecret(pepper, parsed.secret)
-    if (!record) throw new AuthRequired(`unknown key ${parsed.prefix}`)
-    if (!sameHash(hash, record.hash)) throw new AuthRequired(`wrong secret for key ${parsed.prefix}`)
-    if (record.revoked) throw new AuthRequired(`revoked key ${parsed.prefix}`)
-    if (record.expired) throw new AuthRequired(`expired key ${parsed.prefix}`)
-    if (record.stale && !entry.used) {
-      entry.used = true
-      note(parsed.prefix)
+    if (token.startsWith('ak_')) {
+      const parsed = parseKey(token)
+      if (!parsed) throw wrongGuess('malformed key')
+      // Hashed before anybody looks for a row: the answer takes the same time without one.
+      return { kind: 'key', prefix: parsed.prefix, hash: hashSecret(pepper, parsed.secret).toString('base64') }
     }
-    return record
+    if (ticket && isTicket(token)) return await db.system((tx) => takeTicket(tx, token))
+    if (token.split('.', 4).length === 3) return await verify(token)
+    throw wrongGuess('malformed key')
+  }
+
+  const userName = (credential: Extract<Credential, { kind: 'user' }>) =>
+    `${credential.userId} ${credential.login?.id ?? ''}`
+
+  async function authorize(credential: Credential, asking: Asking, maxAgeMs = BELIEVED_MS): Promise<Identity> {
+    if (credential.kind === 'user') {
+      const record = await users.get(userName(credential), maxAgeMs)
+      return authorizeUser(credential, record, asking, clock.now())
+    }
+    const { prefix } = credential
+    const record = await keys.get(prefix, maxAgeMs)
+    const identity = authorizeKey(credential, record, asking)
+    if (record?.stale) {
+      record.stale = false
+      note(prefix)
+    }
+    return identity
+  }
+
+  /** Wrong ones are counted by address and account; from some number on the answer is 429. */
+  async function failed(error: unknown, from: string | undefined, credential: Credential | undefined): Promise<void> {
+    if (!limits || from === undefined || !isGuess(error)) return
+    await limits.authFailed({ ip: from, ...(credential ? { account: nameOf(credential) } : {}) })
+    await limits.authAllowed({ ip: from })
+  }
+
+  async function prove(token: string | undefined, asking: Asking & { ticket?: boolean }): Promise<Proven> {
+    let credential: Credential | undefined
+    try {
+      credential = await identify(token, asking.ticket ?? false)
+      return { credential, identity: await authorize(credential, asking) }
+    } catch (error) {
+      await failed(error, asking.from, credential)
+      throw error
+    }
   }
 
   return {
-    async authenticate(token, tenant) {
-      const record = await check(token)
-      if (tenant !== undefined && tenant !== record.tenantId && tenant !== record.tenantSlug) throw new TenantMismatch()
-      return {
-        tenantId: record.tenantId,
-        tenantSlug: record.tenantSlug,
-        keyId: record.id,
-        scopes: new Set(record.scopes),
-        ...(record.userId === null ? {} : { userId: record.userId })
-      }
+    prove,
+    authorize,
+    authenticate: async (token, tenant) => (await prove(token, tenant === undefined ? {} : { tenant })).identity,
+    async userOf(token) {
+      const credential = await identify(token, false)
+      if (credential.kind === 'key') throw new AuthRequired('a key where a user is asked for')
+      proven(credential, (await users.get(userName(credential))).login, clock.now())
+      return { userId: credential.userId }
     },
     require(identity, permission) {
       if (!permits(identity, permission)) throw new PermissionMissing(permission)
     },
-    async createKey(tx, { name, scopes, expiresAt = null, userId = null }) {
+    async createKey(tx, { name, scopes, expiresAt = null, userId = null, allowedIps = [] }) {
       const { key, prefix, secret } = newKey()
       const hash = hashSecret(pepper, secret)
-      const rows = await insertKey(tx, { id: newId(), prefix, hash, name, scopes, expiresAt, userId })
+      const rows = await insertKey(tx, { id: newId(), prefix, hash, name, scopes, expiresAt, userId, allowedIps })
       return { key, row: must(rows[0], 'the new key') }
     },
-    forget: (prefix) => void cache.delete(prefix),
+    async rotateKey(tx, { id, prefix }, overlapMs) {
+      const { key, secret } = newKey(prefix)
+      const rows = await replaceSecret(tx, id, hashSecret(pepper, secret), overlapMs)
+      return { key, row: must(rows[0], 'the rotated key') }
+    },
+    memberships: async (userId) => (await users.get(`${userId} `)).memberships,
+    logins: logins({ db, clock, own, log, key: options.userTokenKey, ...(limits ? { limits } : {}) }),
+    forget: (prefix) => keys.forget(prefix),
+    forgetUser(userId) {
+      keys.forgetWhere((record) => record?.userId === userId)
+      users.forgetWhere((_record, name) => name.startsWith(`${userId} `))
+    },
+    forgetTenant(tenantId) {
+      keys.forgetWhere((record) => record?.tenantId === tenantId)
+      users.forgetWhere(({ memberships }) => memberships.some((one) => one.tenantId === tenantId))
+    },
     async settle() {
       await Promise.all(writes)
     }

@@ -1,10 +1,19 @@
 import type { FastifyRequest } from 'fastify'
 import { actorOf } from '#core/auth/actor.ts'
-import type { Identity } from '#core/auth/auth.ts'
+import type { Proven } from '#core/auth/auth.ts'
+import type { Asking } from '#core/auth/authorize.ts'
+import type { Credential } from '#core/auth/credential.ts'
 import { must } from '#core/must.ts'
 import type { App } from '#core/plugin.ts'
 
-const identities = new WeakMap<FastifyRequest, Identity>()
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Also while the tenant waits for its deletion: what its owner needs to get its data out or to undo it. */
+    whileDeleting?: boolean
+  }
+}
+
+const proven = new WeakMap<FastifyRequest, Proven>()
 
 /**
  * Before a body is read: who asks, and may they. A route without a permission does not get through here either, should
@@ -13,7 +22,7 @@ const identities = new WeakMap<FastifyRequest, Identity>()
 export function guardRoutes(app: App): void {
   app.decorateRequest('auth', {
     getter() {
-      return must(identities.get(this), 'the identity of a request (the route is public)')
+      return must(proven.get(this), 'the identity of a request (the route is public)').identity
     }
   })
   app.decorateRequest('tenant', function (this: FastifyRequest, work) {
@@ -23,31 +32,48 @@ export function guardRoutes(app: App): void {
     // Unknown routes are 404 for everybody.
     if (request.is404) return
     const permission = permissionOf(request)
-    if (permission !== 'public') identities.set(request, await authorize(request, permission))
+    if (permission === 'public') return
+    const { auth } = request.server
+    const { credential, identity } = await auth.prove(bearer(request), asking(request))
+    if (permission !== 'authenticated') auth.require(identity, permission)
+    const actor = actorOf(identity, { requestId: request.id, from: request.ip })
+    proven.set(request, { credential, identity: { ...identity, actor } })
   })
 }
 
 /**
  * Asks again whether the sender of a request may have what it gets, for an answer that goes on for long.
- * @throws AuthRequired (401), PermissionMissing, TenantMismatch (403)
+ * @throws AuthRequired (401), PermissionMissing, TenantMismatch, TenantSuspended (403)
  */
 export async function reauthorize(request: FastifyRequest): Promise<void> {
-  await authorize(request, permissionOf(request))
+  const { auth } = request.server
+  const permission = permissionOf(request)
+  const identity = await auth.authorize(credentialOf(request), asking(request), REAUTHORIZE_MS)
+  if (permission !== 'authenticated') auth.require(identity, permission)
 }
+
+/** What a request was let in by, to be kept where it is to let something else in (a ticket). */
+export function credentialOf(request: FastifyRequest): Credential {
+  return must(proven.get(request), 'the credential of a request (the route is public)').credential
+}
+
+// Who asks every 2.5 s hears of a revocation within 5.
+const REAUTHORIZE_MS = 2000
 
 function permissionOf({ routeOptions }: FastifyRequest): string {
   return must(routeOptions.config.permission, `the permission of ${routeOptions.url}`)
 }
 
-async function authorize(request: FastifyRequest, permission: string): Promise<Identity> {
-  const { auth } = request.server
+function asking(request: FastifyRequest): Asking {
   const tenant = request.headers['agentos-tenant']
-  const identity = await auth.authenticate(bearer(request), typeof tenant === 'string' ? tenant : undefined)
-  if (permission !== 'authenticated') auth.require(identity, permission)
-  return { ...identity, actor: actorOf(identity, { requestId: request.id, from: request.ip }) }
+  return {
+    from: request.ip,
+    ...(typeof tenant === 'string' ? { tenant } : {}),
+    whileDeleting: request.routeOptions.config.whileDeleting ?? false
+  }
 }
 
-// Only this header: what stands in a URL ends in logs and histories.
-function bearer(request: FastifyRequest): string | undefined {
+/** The text behind `Bearer `. Only of this header: what stands in a URL ends in logs and histories. */
+export function bearer(request: FastifyRequest): string | undefined {
   return /^Bearer +([^\s]+) *$/i.exec(request.headers.authorization ?? '')?.[1]
 }

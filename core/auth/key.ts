@@ -12,8 +12,12 @@ export interface ParsedKey {
   secret: string
 }
 
-export function newKey(): { key: Secret; prefix: string; secret: string } {
-  const prefix = Array.from({ length: 8 }, () => alphabet[randomInt(62)]).join('')
+/** @param prefix of the key that gets another secret */
+export function newKey(prefix = Array.from({ length: 8 }, () => alphabet[randomInt(62)]).join('')): {
+  key: Secret
+  prefix: string
+  secret: string
+} {
   const secret = base62(BigInt(`0x${randomBytes(32).toString('hex')}`), 43)
   const body = `ak_live_${prefix}_${secret}`
   return { key: new Secret(`${body}_${checksum(body)}`), prefix, secret }

@@ -2,14 +2,19 @@ import type { WebSocket } from 'ws'
 import { z } from 'zod'
 import { actorOf } from '#core/auth/actor.ts'
 import type { Auth, Identity } from '#core/auth/auth.ts'
+import type { Asking } from '#core/auth/authorize.ts'
+import type { Credential } from '#core/auth/credential.ts'
 import type { Bus } from '#core/bus/types.ts'
 import type { Clock, Timer } from '#core/clock.ts'
 import type { Db } from '#core/db/types.ts'
 import type { AppError } from '#core/errors.ts'
+import type { Limits } from '#core/http/limits/types.ts'
 import { logError, toAppError } from '#core/http/problem.ts'
 import { newId } from '#core/ids.ts'
 import type { Log } from '#core/log.ts'
+import { must } from '#core/must.ts'
 import { Secret } from '#core/secret.ts'
+import { TenantSuspended } from '#core/tenants/errors.ts'
 import { HelloRequired, HelloTwice, ProtocolUnsupported, TenantChanged } from './errors.ts'
 import {
   Close,
@@ -45,6 +50,7 @@ export interface ConnectionContext {
   methods: Methods
   limits: ConnectionLimits
   heartbeatMs: number
+  rates: Limits | undefined
   /** Counts the connection against its tenant's cap. @throws WS_TOO_MANY_CONNECTIONS */
   admit(connection: Connection, tenantId: string): void
   gone(connection: Connection): void
@@ -56,6 +62,11 @@ const Hello = z.strictObject({
   tenant: z.string().min(1).max(128).optional(),
   batch: z.boolean().optional()
 })
+
+/** With the gateway's renewal every 2.5 s, what was revoked on another host ends the connection within 5 s. */
+const RENEWAL_AGE_MS = 2000
+const UNAUTHORISED: [number, string] = [Close.unauthorized, 'no longer authorised']
+const SUSPENDED: [number, string] = [Close.forbidden, 'tenant suspended']
 
 /** One client: hello, then requests, each answered once, and the events of its subscriptions. */
 export class Connection {
@@ -71,6 +82,8 @@ export class Connection {
   readonly #helloLimit: Timer
   readonly #from: { from?: string }
   #token: Secret | undefined
+  /** What hello proved; the token itself is not kept. */
+  #credential: Credential | undefined
   #tenant: string | undefined
   #greeting: Promise<void> | undefined
   readonly #waiting: RequestFrame[] = []
@@ -118,7 +131,7 @@ export class Connection {
   async renew(): Promise<void> {
     if (!this.identity || this.#ended.signal.aborted) return
     try {
-      const now = await this.#authenticate()
+      const now = await this.#reauthorize(RENEWAL_AGE_MS)
       if (this.subscriptions.size > 0) this.#context.auth.require(now, 'events:read')
     } catch (thrown) {
       // What else fails is the database's trouble, not the client's.
@@ -126,19 +139,24 @@ export class Connection {
     }
   }
 
-  /** Who this is now. A key that was revoked or belongs elsewhere ends the connection. */
-  async #authenticate(): Promise<Identity> {
+  /** Who this is now. A credential that is over, a member who is gone, a suspended tenant: the connection ends. */
+  async #reauthorize(maxAgeMs?: number): Promise<Identity> {
     try {
-      const now = await this.#context.auth.authenticate(this.#token?.reveal(), this.#tenant)
+      const credential = must(this.#credential, 'the credential of a greeted connection')
+      const now = await this.#context.auth.authorize(credential, this.#asking(), maxAgeMs)
       // the connection is counted with its tenant, and its events are that tenant's
       if (this.identity && this.identity.tenantId !== now.tenantId) throw new TenantChanged()
       return now
     } catch (thrown) {
       const error = toAppError(thrown)
-      if (this.identity && error.status === 401) queueMicrotask(() => this.close(Close.unauthorized, 'not authorised'))
-      if (this.identity && error.status === 403) queueMicrotask(() => this.close(Close.forbidden, 'not allowed'))
+      if (error.status >= 400 && error.status < 500 && error.status !== 429)
+        queueMicrotask(() => this.close(...(error.code === TenantSuspended.code ? SUSPENDED : UNAUTHORISED)))
       throw error
     }
+  }
+
+  #asking(): Asking {
+    return { ...this.#from, ...(this.#tenant === undefined ? {} : { tenant: this.#tenant }) }
   }
 
   #end(): void {
@@ -224,8 +242,9 @@ export class Connection {
 
   async #call(frame: RequestFrame, reply: (result: unknown) => void): Promise<unknown> {
     const method = this.#context.methods.get(frame.method)
-    const identity = await this.#authenticate()
+    const identity = await this.#reauthorize()
     this.identity = identity
+    await this.#context.rates?.admit({ tenantId: identity.tenantId }, method.limit ?? 'write')
     const requestId = newId()
     const auth = { ...identity, actor: actorOf(identity, { requestId, ...this.#from }) }
     if (method.permission !== 'authenticated') this.#context.auth.require(auth, method.permission)
@@ -263,9 +282,13 @@ export class Connection {
     const protocol = frame.params?.protocol
     if (protocol !== 1) throw new ProtocolUnsupported(protocol)
     const { token, tenant, batch = false } = parseParams(Hello, frame.params)
-    if (token !== undefined) this.#token = new Secret(token)
+    const shown = token ?? this.#token?.reveal()
+    this.#token = undefined
     this.#tenant = tenant
-    const identity = await this.#authenticate()
+    const { credential, identity } = await this.#context.auth.prove(shown, { ...this.#asking(), ticket: true })
+    this.#credential = credential
+    // From here on: a user who joins a second tenant meanwhile need not say which.
+    this.#tenant = identity.tenantId
     if (this.#ended.signal.aborted) return
     this.#context.admit(this, identity.tenantId)
     this.subscriptions.batch = batch

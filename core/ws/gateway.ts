@@ -4,6 +4,7 @@ import type { Auth } from '#core/auth/auth.ts'
 import type { Bus } from '#core/bus/types.ts'
 import { type Clock, systemClock, type Timer } from '#core/clock.ts'
 import type { Db } from '#core/db/types.ts'
+import type { Limits } from '#core/http/limits/types.ts'
 import type { Log } from '#core/log.ts'
 import { Connection, type ConnectionContext, type ConnectionLimits } from './connection.ts'
 import { SubscriptionFailed, TooManyConnections } from './errors.ts'
@@ -24,9 +25,11 @@ export interface GatewayOptions {
   /** Connections that have not said hello, default 1000. */
   strangers?: number
   heartbeatMs?: number
-  /** How often every connection's key is checked anew. Default 5000. */
+  /** How often every connection's credential is checked anew. Default 2500. */
   renewMs?: number
   limits?: Partial<ConnectionLimits>
+  /** Counts calls with the tenant's other requests: nobody gets around a limit by changing the door. */
+  rates?: Limits | undefined
 }
 
 const defaults: ConnectionLimits = {
@@ -67,12 +70,13 @@ export class Gateway {
       methods: this.#methods,
       limits: { ...defaults, ...options.limits },
       heartbeatMs,
+      rates: options.rates,
       admit: (connection, tenantId) => this.#admit(connection, tenantId),
       gone: (connection) => this.#gone(connection)
     }
     this.#timers = [
       this.#clock.every(heartbeatMs, () => this.#each((connection) => connection.beat())),
-      this.#clock.every(options.renewMs ?? 5000, () => this.#each((connection) => void connection.renew()))
+      this.#clock.every(options.renewMs ?? 2500, () => this.#each((connection) => void connection.renew()))
     ]
     this.#addOwnMethods()
   }
@@ -92,7 +96,10 @@ export class Gateway {
   }
 
   /** Takes over an upgraded socket. */
-  accept(socket: WebSocket, request: { origin?: string; host?: string; authorization?: string; from?: string }): void {
+  accept(
+    socket: WebSocket,
+    request: { origin?: string; host?: string; authorization?: string; from?: string; query?: boolean }
+  ): void {
     const refusal = this.#refusal(request)
     if (refusal) {
       socket.close(...refusal)
@@ -104,8 +111,16 @@ export class Gateway {
     this.#connections.add(new Connection(socket, this.#context, client))
   }
 
-  #refusal(request: { origin?: string; host?: string }): [code: number, reason: string] | null {
+  #refusal(request: { origin?: string; host?: string; from?: string; query?: boolean }): [number, string] | null {
     if (this.#closing) return [Close.goingDown, this.#retryHint()]
+    // Nothing is asked for there, so what stands there is a token by mistake. It is in the logs of every proxy on the way.
+    if (request.query) {
+      this.#options.log.warn(
+        { from: request.from },
+        'a WebSocket came with a query string: refused, in case it was a token'
+      )
+      return [Close.unauthorized, 'no token in the address: send it with hello']
+    }
     // A browser always says where its page is from; programs do not.
     if (request.origin !== undefined && !this.#mayConnect(request.origin, request.host))
       return [Close.forbidden, 'origin']
@@ -160,11 +175,13 @@ export class Gateway {
   #addOwnMethods(): void {
     this.method('ping', {
       permission: 'authenticated',
+      limit: 'read',
       params: z.strictObject({}),
       run: () => ({ at: new Date(this.#clock.now()).toISOString() })
     })
     this.method('subscribe', {
       permission: 'events:read',
+      limit: 'read',
       params: SubscribeParams,
       run: ({ auth, subscriptions, reply }, params) =>
         new Promise<void>((resolve, reject) => {
@@ -177,6 +194,7 @@ export class Gateway {
     })
     this.method('unsubscribe', {
       permission: 'authenticated',
+      limit: 'read',
       params: UnsubscribeParams,
       run({ subscriptions }, { subscription }) {
         subscriptions.unsubscribe(subscription)

@@ -3,6 +3,7 @@ import { defineError } from '#core/errors.ts'
 import { type App, definePlugin } from '#core/plugin.ts'
 import { MAX_FRAME_BYTES } from './frames.ts'
 import { type Gateway, wsPermissions } from './gateway.ts'
+import { ticketRoute } from './ticket-route.ts'
 
 export { Gateway, type GatewayOptions } from './gateway.ts'
 export type { Method, MethodContext } from './methods.ts'
@@ -26,6 +27,7 @@ export const gatewayRoom = definePlugin({
   permissions: wsPermissions,
   async register(app) {
     await registerWs(app, app.ws)
+    ticketRoute(app)
     app.shutdown.step('close-sockets', 'ws', () => app.ws.close())
   }
 })
@@ -55,6 +57,7 @@ export async function registerWs(app: App, gateway: Gateway): Promise<void> {
       const { origin, host, authorization } = request.headers
       gateway.accept(socket, {
         from: request.ip,
+        query: request.url.includes('?'),
         ...(origin === undefined ? {} : { origin }),
         ...(host === undefined ? {} : { host }),
         ...(authorization === undefined ? {} : { authorization })

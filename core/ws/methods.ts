@@ -1,6 +1,7 @@
 import type { ZodType } from 'zod'
 import type { Identity } from '#core/auth/auth.ts'
 import type { Tx } from '#core/db/types.ts'
+import type { RouteClass } from '#core/http/limits/types.ts'
 import { MethodTaken, MethodUnknown } from './errors.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
@@ -24,6 +25,8 @@ export interface Method<P = unknown> {
   /** Every method names one; `authenticated` is any valid identity. */
   permission: string
   params: ZodType<P>
+  /** What a call counts as; `write` unless it says so, for a call may do anything. */
+  limit?: RouteClass
   run(context: MethodContext, params: P): unknown
 }
 

@@ -111,6 +111,7 @@ async function makeTenant(home: string, url: string) {
     db,
     clock: systemClock,
     pepper: secrets.apiKeyPepper,
+    userTokenKey: secrets.userTokenKey,
     log: createLog({ level: 'silent' })
   })
   const { id: tenantId } = await db.system((tx) => createTenant(tx, { name: 'one', slug: 'one', plan: 'pro' }))

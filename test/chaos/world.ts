@@ -42,7 +42,13 @@ export async function makeWorld(t: { teardown(run: () => unknown): unknown }, ki
   const rooms = kind === 'skills' ? all : all.filter(({ room }) => room.name !== 'skills-registry')
   const base = await testDb(t, { rooms: migrations(rooms) })
   const log = createLog({ level: 'silent' })
-  const auth = createAuth({ db: base.db, clock: systemClock, pepper: base.secrets.apiKeyPepper, log })
+  const auth = createAuth({
+    db: base.db,
+    clock: systemClock,
+    pepper: base.secrets.apiKeyPepper,
+    userTokenKey: base.secrets.userTokenKey,
+    log
+  })
   const running = new Set<ServerProcess>()
   t.teardown(() => Promise.all([...running].map((host) => host.kill())))
   const home = (name: string) => join(dir, name)

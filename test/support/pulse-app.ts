@@ -7,6 +7,7 @@ import { planTable } from '#config/plugins.ts'
 import { createKernel, type FullKernel, startKernel } from '#core/kernel.ts'
 import { FileObjectStore } from '#core/objects/index.ts'
 import type { Seat } from '#core/plugin.ts'
+import { vaultKeys } from '#core/vault/keys.ts'
 import { gatewayRoom } from '#core/ws/index.ts'
 import pulse from '#plugins/pulse/index.ts'
 import { type TestApp, testApp } from './app.ts'
@@ -52,8 +53,12 @@ export async function pulseApp(
         log: base.log,
         objects: new FileObjectStore({ dir }),
         apiKeyPepper: base.secrets.apiKeyPepper,
+        userTokenKey: base.secrets.userTokenKey,
+        auditKeySeed: base.secrets.auditKeySeed,
+        vaultKeys: vaultKeys(base.secrets.kek),
         hostId: randomUUID(),
         concurrency: 32,
+        plans: planTable,
         eventRetentionDays: options.eventRetentionDays ?? null
       })
       if (tools) kernel.ports.provide('tools', tools)
@@ -68,6 +73,7 @@ export async function pulseApp(
     await running.actors.stop(2000)
     await running.jobs.stop(2000)
     await running.bus.stop()
+    await running.audit.stop()
   })
   const get = async (tenant: { headers: Record<string, string> }, id: string) =>
     (await made.app.inject({ url: `/v1/sessions/${id}`, headers: tenant.headers })).json() as SessionAnswer

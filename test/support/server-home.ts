@@ -45,7 +45,13 @@ export async function openHome(t: Pick<Test, 'teardown'>, home: string): Promise
     postmaster: pid,
     async makeTenant() {
       const log = createLog({ level: 'silent' })
-      const auth = createAuth({ db, clock: systemClock, pepper: secrets.apiKeyPepper, log })
+      const auth = createAuth({
+        db,
+        clock: systemClock,
+        pepper: secrets.apiKeyPepper,
+        userTokenKey: secrets.userTokenKey,
+        log
+      })
       const slug = `t-${randomBytes(6).toString('hex')}`
       const { id } = await db.system((tx) => createTenant(tx, { name: slug, slug, plan: 'pro' }))
       const { key } = await db.tenant(id, (tx) => auth.createKey(tx, { name: 'test', scopes: ['*'] }))

@@ -28,7 +28,7 @@ t.test('scopes: a family covers its permissions, a star all but the platform', a
 t.test('a key is believed for 5 s; a revocation elsewhere holds after that, here at once', async (t) => {
   const clock = new FakeClock()
   const { auth, db, sql, secrets, log, makeTenant } = await testApp(t, { clock })
-  const other = createAuth({ db, clock, pepper: secrets.apiKeyPepper, log })
+  const other = createAuth({ db, clock, pepper: secrets.apiKeyPepper, userTokenKey: secrets.userTokenKey, log })
   t.teardown(() => other.settle())
   const { tenantId, key } = await makeTenant()
   const prefix = key.split('_')[2] ?? ''
@@ -49,6 +49,7 @@ t.test('a database that was away is not remembered as an absent key', async (t) 
     db: { ...db, system: () => Promise.reject(new Error('away')) },
     clock: new FakeClock(),
     pepper: newKey().key,
+    userTokenKey: newKey().key,
     log: (await testApp(t)).log
   })
   await t.rejects(broken.authenticate(key), /away/)
@@ -58,7 +59,7 @@ t.test('a database that was away is not remembered as an absent key', async (t) 
 t.test('another pepper makes every key of the table useless', async (t) => {
   const { db, clock, log, makeTenant } = await testApp(t)
   const { key } = await makeTenant()
-  const stolen = createAuth({ db, clock, pepper: newKey().key, log })
+  const stolen = createAuth({ db, clock, pepper: newKey().key, userTokenKey: newKey().key, log })
   await t.rejects(stolen.authenticate(key), { code: 'AUTH_REQUIRED' })
 })
 

@@ -54,7 +54,7 @@ t.test(
       t.equal(answer.statusCode, 401)
       t.match(answer.headers['www-authenticate'], /^Bearer/)
       t.equal(answer.headers['x-request-id'], answer.json().requestId)
-      t.match(answer.json(), { code: 'AUTH_REQUIRED', detail: 'a valid API key is required' })
+      t.match(answer.json(), { code: 'AUTH_REQUIRED', detail: 'a valid API key or access token is required' })
     }
     for (const reason of ['no key', 'malformed key', 'revoked key', 'expired key']) {
       t.ok(
@@ -123,8 +123,11 @@ t.test('platform permissions work in Tenant Zero only, even where a row of anoth
   const rooms = await ask(zero.headers)
   t.equal(rooms.statusCode, 200)
   t.match(
-    rooms.json().data.map((room: { name: string }) => room.name),
-    ['tenants', 'auth', 'system']
+    rooms
+      .json()
+      .data.slice(0, 2)
+      .map((room: { name: string }) => room.name),
+    ['tenants', 'auth']
   )
   const other = await makeTenant({ scopes: ['*', 'platform:*', 'platform:rooms'] })
   t.match((await ask(other.headers)).json(), { status: 403, permission: 'platform:rooms' })

@@ -4,6 +4,7 @@ import { type ClientOptions, WebSocket } from 'ws'
 import { z } from 'zod'
 import { createBus } from '#core/bus/index.ts'
 import { defineEvent } from '#core/events.ts'
+import { type LimitTable, RateLimits } from '#core/http/limits/index.ts'
 import { must } from '#core/must.ts'
 import { Gateway, type GatewayOptions, gatewayRoom } from '#core/ws/index.ts'
 import { testApp } from '#test/support/app.ts'
@@ -59,14 +60,15 @@ export type Served = Awaited<ReturnType<typeof serve>>
 /** The app with its gateway, listening. */
 export async function serve(
   t: Test,
-  options: Partial<GatewayOptions> = {},
+  { table, ...options }: Partial<GatewayOptions> & { table?: LimitTable } = {},
   methods: (gateway: Gateway) => void = () => {}
 ) {
   const test = await testApp(t, {
     rooms: [{ room: gatewayRoom }],
-    parts: ({ db, auth, log }) => {
+    parts: ({ db, auth, log, clock }) => {
       const bus = createBus({ db, log })
-      const ws = new Gateway({ auth, bus, db, log, ...options })
+      const rates = table && new RateLimits({ db, clock, table })
+      const ws = new Gateway({ auth, bus, db, log, rates, ...options })
       methods(ws)
       return { bus, ws }
     }

@@ -81,6 +81,8 @@ export async function crowd(t: Test, size: number) {
     log,
     objects: new FileObjectStore({ dir: join(t.testdir(), 'objects') }),
     apiKeyPepper: base.secrets.apiKeyPepper,
+    userTokenKey: base.secrets.userTokenKey,
+    auditKeySeed: base.secrets.auditKeySeed,
     vaultKeys: vaultKeys(base.secrets.kek),
     hostId: randomUUID(),
     concurrency: 8

@@ -1,0 +1,119 @@
+import type { JWK } from 'jose'
+import { CredentialsWrong, RefreshRefused } from '#core/auth/errors.ts'
+import { ACCESS_TOKEN_S, type OwnKey } from '#core/auth/jwt/own.ts'
+import {
+  changeLogin,
+  checkPassword,
+  createUser,
+  findUser,
+  findUserByEmail,
+  hashPassword,
+  verifyPassword
+} from '#core/auth/users.ts'
+import type { Clock } from '#core/clock.ts'
+import type { Db } from '#core/db/types.ts'
+import type { Limits } from '#core/http/limits/types.ts'
+import type { Log } from '#core/log.ts'
+import type { Secret } from '#core/secret.ts'
+import { refreshTokens } from './refresh-token.ts'
+import { beginLogin, endLogin, type LoginState, rotateLogin } from './store.ts'
+
+/** What a client gets for a password or a refresh token. */
+export interface Tokens {
+  accessToken: Secret
+  refreshToken: Secret
+  /** Seconds. */
+  expiresIn: number
+}
+
+/** First-party tokens: an access token for 15 minutes, a refresh token that is good once. */
+export interface Logins {
+  /**
+   * @param email as `Email` gives it
+   * @throws CredentialsWrong (401), RateLimited (429), LoginBusy (503)
+   */
+  logIn(email: string, password: string, from: string): Promise<Tokens>
+  /** @throws RefreshRefused (401), RateLimited (429) */
+  refresh(token: string, from: string): Promise<Tokens>
+  /** Ends the login; a token that names none changes nothing. @returns whose it was */
+  logOut(token: string): Promise<string | null>
+  /**
+   * Makes the user's first password, or another one, which ends all their logins.
+   * @param current needed where there is one already
+   * @throws CredentialsWrong (401), EmailTaken (409), RateLimited (429)
+   */
+  setPassword(
+    userId: string,
+    wanted: { email: string; password: string; current?: string },
+    from: string
+  ): Promise<void>
+  /** Of `/.well-known/jwks.json`. */
+  readonly jwks: { keys: JWK[] }
+}
+
+export function logins(options: { db: Db; clock: Clock; own: OwnKey; log: Log; key: Secret; limits?: Limits }): Logins {
+  const { db, clock, own, log, limits } = options
+  const refreshing = refreshTokens(options.key)
+
+  async function tokensOf(state: LoginState): Promise<Tokens> {
+    const accessToken = await own.sign(state, clock.now())
+    return { accessToken, refreshToken: refreshing.make(state), expiresIn: ACCESS_TOKEN_S }
+  }
+
+  /** Failures count against the address and the account; who failed too often is not looked at. */
+  async function limited<T>(who: { ip: string; account?: string }, work: () => Promise<T | null>, wrong: () => Error) {
+    await limits?.authAllowed(who)
+    const result = await work()
+    if (result !== null) return result
+    await limits?.authFailed(who)
+    throw wrong()
+  }
+
+  return {
+    jwks: { keys: [own.jwk] },
+    async logIn(email, password, from) {
+      const find = () => db.system((tx) => findUserByEmail(tx, email))
+      const user = await limited(
+        { ip: from, account: email },
+        () => verifyPassword(find, password),
+        () => new CredentialsWrong()
+      )
+      return await tokensOf(await db.system((tx) => beginLogin(tx, user.id, user.version)))
+    },
+    async refresh(token, from) {
+      let reason = 'malformed refresh token'
+      const rotate = async (): Promise<LoginState | null> => {
+        const claim = refreshing.read(token)
+        if (!claim) return null
+        const state = await db.system((tx) => rotateLogin(tx, claim))
+        if (!('reused' in state)) return state
+        reason = `refresh token of login ${claim.loginId} that is over`
+        if (state.reused) {
+          reason = `refresh token of login ${claim.loginId} used twice`
+          log.warn({ login: claim.loginId, user: state.userId }, 'a refresh token was used twice: the login is ended')
+        }
+        return null
+      }
+      return await tokensOf(await limited({ ip: from }, rotate, () => new RefreshRefused(reason)))
+    },
+    async logOut(token) {
+      const claim = refreshing.read(token)
+      return claim ? await db.system((tx) => endLogin(tx, claim.loginId)) : null
+    },
+    async setPassword(userId, { email, password, current }, from) {
+      const known = await db.system((tx) => findUser(tx, userId))
+      if (known) {
+        await limited(
+          { ip: from, account: known.email },
+          async () => ((await checkPassword(known.passwordHash, current ?? '')) ? true : null),
+          () => new CredentialsWrong()
+        )
+      }
+      const hash = await hashPassword(password)
+      await db.system(async (tx) => {
+        if (known) await changeLogin(tx, userId, { email, hash })
+        else await createUser(tx, { id: userId, email, password: hash })
+      })
+    }
+  }
+}
