@@ -16,7 +16,7 @@ const parts: readonly [file: string, what: string][] = [
   ['lint', 'Rules of `core/db/lint.sql` over the schema of every room; each allowance has a reason and still matches.'],
   [
     'matrix',
-    'Every table of pg_catalog x role x tenant setting (none, empty, garbage, own, another, absent) x statement. Each cell expects rows or an SQLSTATE; after each statement that agentos_app gets through, a superuser compares every byte of the rows that were not its own.'
+    'Every table of pg_catalog x role x what the transaction says of itself (agentos_app: no tenant, empty, garbage, unsigned, wrongly signed, own, another, absent; authenticated: the claims of nobody, garbage, a member, another, a stranger; agentos_system also while a tenant is to be erased) x statement. Each cell expects rows or an SQLSTATE; after each statement that agentos_app gets through, a superuser compares every byte of the rows that were not its own.'
   ],
   [
     'mutation',
@@ -36,7 +36,7 @@ const parts: readonly [file: string, what: string][] = [
 
 const dir = await mkdtemp(join(tmpdir(), 'agentos-proof-'))
 const [proof, ...others] = process.argv.slice(2).sort((a) => (a === '--proof' ? -1 : 1))
-const given = [`--proof=${dir}`, ...(proof === '--proof' ? others : process.argv.slice(2))]
+const given = [`--proof=${dir}`, '--whole=1', ...(proof === '--proof' ? others : process.argv.slice(2))]
 const files = parts.map(([file]) => `test/tenancy/${file}.test.ts`)
 const tap = spawn('tap', ['run', '-t900', '--reporter=terse', ...given.map((arg) => `--test-arg=${arg}`), ...files], {
   cwd: root,

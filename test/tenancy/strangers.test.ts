@@ -61,7 +61,25 @@ const leaks: [string, string, string][] = [
     'rights on whatever is made later',
     'alter default privileges in schema stranger grant select on tables to agentos_app',
     'default_privileges'
-  ]
+  ],
+  [
+    "rows shown by a user's claim, without membership",
+    `create table stranger.note (${tenant}, id uuid, primary key (tenant_id, id)); call core.isolate('stranger.note', 'select');
+     create policy claimed on stranger.note for select to authenticated using (tenant_id::text = current_setting('request.jwt.claims')::jsonb ->> 'tenant_id')`,
+    'member_policy'
+  ],
+  [
+    'a table that members write past the server',
+    `create table stranger.note (${tenant}, id uuid, primary key (tenant_id, id)); call core.isolate('stranger.note', 'select');
+     call core.member_read('stranger.note'); grant insert on stranger.note to authenticated`,
+    'member_write'
+  ],
+  [
+    'a check that checks nothing',
+    `create or replace function core.tenant() returns uuid language plpgsql stable security definer as 'begin return core.tenant_setting(); end'`,
+    'tenant_unchecked'
+  ],
+  ['the key of the signatures', 'grant select on core.tenant_key to agentos_app', 'tenant_key_open']
 ]
 
 let stopped = 0
@@ -86,7 +104,7 @@ t.test('no leak was let through', async (t) => {
 
 t.test("a stranger's allow list silences the lint and not the matrix", async (t) => {
   const { url, secret } = await fullDb(t)
-  const allowed = ['rls_off', 'no_tenant_policy', 'no_tenant_id'].map((rule) => ({
+  const allowed = ['rls_off', 'no_tenant_policy', 'no_tenant_id', 'default_checked'].map((rule) => ({
     rule,
     object: 'stranger.*',
     reason: 'we know what we do'

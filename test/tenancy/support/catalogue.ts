@@ -1,6 +1,6 @@
 import type { Session } from './full-db.ts'
 
-export const roles = ['agentos_app', 'agentos_system'] as const
+export const roles = ['agentos_app', 'agentos_system', 'authenticated'] as const
 export type Role = (typeof roles)[number]
 export type Verb = 'select' | 'insert' | 'update' | 'delete'
 
@@ -38,6 +38,8 @@ export interface Table {
   policies: Policy[]
   /** What each role may do: its permissive policies. A grant without one, or one without a grant, is a fault. */
   declared: Record<Role, ReadonlySet<Verb>>
+  /** What agentos_system may do besides, with rows of tenants that are to be erased: policies erase_select, erase_delete. */
+  erases: ReadonlySet<Verb>
 }
 
 const verbOf: Record<string, Verb> = { r: 'select', a: 'insert', w: 'update', d: 'delete' }
@@ -64,16 +66,20 @@ export async function readCatalogue(sql: Session): Promise<Table[]> {
   const policies = await readPolicies(sql)
   return tables.map((table) => {
     const own = policies.filter((policy) => policy.table === table.name)
+    const verbs = (policies: Policy[]) =>
+      new Set(policies.flatMap(({ cmd }) => (cmd === '*' ? Object.values(verbOf) : (verbOf[cmd] ?? []))))
+    const erasing = own.filter(({ name }) => name.startsWith('erase_'))
     const declared = (role: Role) =>
-      new Set(
-        own
-          .filter((policy) => policy.permissive && policy.roles.includes(role))
-          .flatMap(({ cmd }) => (cmd === '*' ? Object.values(verbOf) : (verbOf[cmd] ?? [])))
-      )
+      verbs(own.filter((policy) => policy.permissive && policy.roles.includes(role) && !erasing.includes(policy)))
     return {
       ...table,
       policies: own,
-      declared: { agentos_app: declared('agentos_app'), agentos_system: declared('agentos_system') }
+      declared: {
+        agentos_app: declared('agentos_app'),
+        agentos_system: declared('agentos_system'),
+        authenticated: declared('authenticated')
+      },
+      erases: verbs(erasing)
     }
   })
 }

@@ -15,6 +15,8 @@ export interface Cell {
   system?: Outcome
   /** The same in each context of agentos_app, where no row is looked at. */
   always?: boolean
+  /** Asks for no column but tenant_id: what is granted for erasing is enough. */
+  narrow?: boolean
   /** Counts rows in the answer `n`. */
   value?: boolean
   copy?: 'to' | 'from'
@@ -22,14 +24,23 @@ export interface Cell {
 
 const denied = '42501'
 
-/** Every statement of the matrix for one table. `me` asks, `other` owns what must not be reached. */
-export function cellsOf(seeded: Seeded, table: Table, me: string, other: string, ctids: readonly string[]): Cell[] {
+export interface Asker {
+  me: string
+  /** Owns what must not be reached. */
+  other: string
+  /** Whether rows that are shared (core.isolate_shared) are seen. */
+  shared: boolean
+}
+
+/** Every statement of the matrix for one table. @param ctids where the rows of `other` lie */
+export function cellsOf(seeded: Seeded, table: Table, asker: Asker, ctids: readonly string[]): Cell[] {
+  const { me, other } = asker
   const { name, key } = table
   const override = overrideOf(table)
   const tenant = tenantOf(table)
   const mine = tenant === null ? 'false' : `${tenant} = '${me}'`
   const theirs = tenant === null ? 'true' : `${tenant} = '${other}'`
-  const readable = override.readable ?? 'false'
+  const readable = (asker.shared && override.readable) || 'false'
   const seen = `(${mine} or ${readable})`
   const touchable = `${mine} and not coalesce(${override.untouchable ?? 'false'}, false)`
   const column = settable(table)
@@ -79,6 +90,7 @@ export function cellsOf(seeded: Seeded, table: Table, me: string, other: string,
       verb: 'count',
       sql: `select count(*)::int as n from ${name}`,
       value: true,
+      narrow: true,
       need: ['select'],
       app: { twin: `select count(*)::int as n from ${name} where ${seen}` }
     },
@@ -183,12 +195,14 @@ export function cellsOf(seeded: Seeded, table: Table, me: string, other: string,
     {
       verb: 'delete theirs',
       sql: `delete from ${name} where ${theirs}`,
+      narrow: true,
       need: ['delete', 'select'],
       app: { outcome: 0 }
     },
     {
       verb: 'merge delete theirs',
       sql: `merge into ${name} as t using (select 1) s on ${theirs} when matched then delete`,
+      narrow: true,
       need: ['select', 'delete'],
       app: { outcome: 0 }
     },
@@ -241,7 +255,17 @@ export function cellsOf(seeded: Seeded, table: Table, me: string, other: string,
       app: { outcome: denied }
     })
   }
+  for (const { name: column, generated } of table.columns) {
+    if (generated || override.updates === undefined || override.updates.includes(column)) continue
+    const sql = `update ${name} as t set ${column} = default`
+    cells.push({ verb: `update ${column}`, sql, need: ['update'], app: { outcome: denied } })
+  }
   for (const refused of override.refused ?? []) {
+    if (refused.sql !== undefined) {
+      const need: Verb[] = ['insert', 'update', 'select']
+      cells.push({ verb: refused.name, sql: refused.sql, need, app: { outcome: denied } })
+      continue
+    }
     const sql = refused.insert
       ? insertOf(table, { ...row, ...refused.insert })
       : `update ${name} as t set ${refused.update} where ${touchable}`
@@ -249,10 +273,11 @@ export function cellsOf(seeded: Seeded, table: Table, me: string, other: string,
     const twin = `do $$ begin if ${refused.insert !== undefined} or exists (select from ${name} as t where ${touchable}) then raise insufficient_privilege; end if; end $$`
     cells.push({ verb: refused.name, sql, need: [refused.insert ? 'insert' : 'update'], app: { twin } })
   }
-  return [...cells, ...foreignKeyCells(seeded, table, me, other)]
+  return [...cells, ...foreignKeyCells(seeded, table, asker)]
 }
 
-function foreignKeyCells(seeded: Seeded, table: Table, me: string, other: string): Cell[] {
+function foreignKeyCells(seeded: Seeded, table: Table, asker: Asker): Cell[] {
+  const { me, other } = asker
   return table.foreignKeys.flatMap((key, i): Cell[] => {
     const parent = seeded.tables.find(({ name }) => name === key.table)
     if (!parent) return []
@@ -260,10 +285,13 @@ function foreignKeyCells(seeded: Seeded, table: Table, me: string, other: string
     const loose = pairs.filter(([column]) => column !== 'tenant_id')
     const join = (by: typeof pairs, where: string) =>
       `select 1 from ${table.name} c join ${key.table} p on ${by.map(([c, p]) => `p.${p} = c.${c}`).join(' and ')} where ${where}`
-    const seen = `(${seenOf(table, me, 'c')}) and (${seenOf(parent, me, 'p')})`
+    const seen = `(${seenOf(table, asker, 'c')}) and (${seenOf(parent, asker, 'p')})`
     const need: Cell['need'] = ['select', [parent, 'select']]
     const label = `${i + 1}: ${key.table}`
-    const cells: Cell[] = [{ verb: `join ${label}`, sql: join(pairs, 'true'), need, app: { twin: join(pairs, seen) } }]
+    const narrow = loose.length === 0 && pairs.every(([, referenced]) => referenced === 'tenant_id')
+    const cells: Cell[] = [
+      { verb: `join ${label}`, sql: join(pairs, 'true'), narrow, need, app: { twin: join(pairs, seen) } }
+    ]
     if (loose.length > 0 && loose.length < pairs.length) {
       cells.push({ verb: `loose join ${label}`, sql: join(loose, 'true'), need, app: { twin: join(loose, seen) } })
       // Another tenant's parent and one that is nowhere are refused alike.
@@ -284,9 +312,9 @@ function foreignKeyCells(seeded: Seeded, table: Table, me: string, other: string
 }
 
 // The columns of `tenant` and `readable`, with an alias before them.
-function seenOf(table: Table, me: string, alias: string): string {
+function seenOf(table: Table, { me, shared }: Asker, alias: string): string {
   const tenant = tenantOf(table)
-  const { readable = 'false' } = overrideOf(table)
+  const readable = (shared && overrideOf(table).readable) || 'false'
   const own = tenant === null ? 'false' : `${tenant} = '${me}'`
   return `(${own} or ${readable})`.replace(/\b(tenant_id|visibility|data)\b(?! *[':])/g, `${alias}.$1`)
 }
@@ -302,9 +330,36 @@ function mergeInsert(row: Row): string {
   return `insert (${Object.keys(row).join(', ')}) values (${Object.values(row).join(', ')})`
 }
 
-/** Whether the role was declared for all that the cell needs. */
-export function mayAsk(cell: Cell, table: Table, role: Role): boolean {
-  return cell.need.every((need) =>
-    typeof need === 'string' ? table.declared[role].has(need) : need[0].declared[role].has(need[1])
-  )
+/**
+ * Whether the role was declared for all that the cell needs: 'erasing' where only for rows of tenants that are to be
+ * erased.
+ */
+export function mayAsk(cell: Cell, table: Table, role: Role): boolean | 'erasing' {
+  let answer: boolean | 'erasing' = true
+  for (const need of cell.need) {
+    const [whose, verb] = typeof need === 'string' ? [table, need] : need
+    if (whose.declared[role].has(verb)) continue
+    if (role !== 'agentos_system' || !whose.erases.has(verb) || (verb === 'select' && !cell.narrow)) return false
+    answer = 'erasing'
+  }
+  return answer
+}
+
+/** What agentos_system may do while `me` is to be erased: its rows, unless it was declared for everybody's. */
+export function erasingCells(table: Table, { me, other }: Asker): Cell[] {
+  const { name, declared, erases } = table
+  if (erases.size === 0) return []
+  const only = (verb: Verb) => (declared.agentos_system.has(verb) ? 'true' : `tenant_id = '${me}'`)
+  const cell = (sql: string, twin: string): Cell => ({ verb: sql, sql, narrow: true, need: [], app: { twin } })
+  const deleted = (where: string) => `delete from ${name} where ${where}`
+  return [
+    cell(`select tenant_id from ${name}`, `select tenant_id from ${name} where ${only('select')}`),
+    cell(
+      `select tenant_id from ${name} where tenant_id = '${other}'`,
+      `select from ${name} where tenant_id = '${other}' and ${only('select')}`
+    ),
+    cell(`delete from ${name}`, deleted(only('delete'))),
+    cell(deleted(`tenant_id = '${me}'`), deleted(`tenant_id = '${me}'`)),
+    cell(deleted(`tenant_id = '${other}'`), deleted(`tenant_id = '${other}' and ${only('delete')}`))
+  ]
 }

@@ -1,5 +1,6 @@
-import type { Policy, Table, Verb } from './catalogue.ts'
+import type { Policy, Role, Table, Verb } from './catalogue.ts'
 import { roles } from './catalogue.ts'
+import { overrideOf } from './seed.ts'
 
 /** One way to break isolation. */
 export interface Mutant {
@@ -24,8 +25,11 @@ export function mutantsOf(tables: readonly Table[], serverVersion: number): Muta
           sql: `alter table ${table.name} ${change}`
         }))
       : []),
+    ...(overrideOf(table).updates === undefined
+      ? []
+      : [{ name: `${table.name}: update every column`, table, sql: `grant update on ${table.name} to agentos_app` }]),
     ...roles.flatMap((role) =>
-      [...verbs.filter((verb) => !table.declared[role].has(verb)), ...rights].map((right) => ({
+      [...verbs.filter((verb) => !granted(table, role, verb)), ...rights].map((right) => ({
         name: `${table.name}: grant ${right} to ${role}`,
         table,
         // The way to the table too: a role that may not enter the schema has no use of the right.
@@ -33,6 +37,11 @@ export function mutantsOf(tables: readonly Table[], serverVersion: number): Muta
       }))
     )
   ])
+}
+
+function granted(table: Table, role: Role, verb: Verb): boolean {
+  // Of what is erased, agentos_system may delete the row and select nothing but tenant_id.
+  return table.declared[role].has(verb) || (role === 'agentos_system' && verb === 'delete' && table.erases.has(verb))
 }
 
 const commands: Record<string, string> = { '*': 'all', r: 'select', a: 'insert', w: 'update', d: 'delete' }
@@ -60,25 +69,54 @@ function ofPolicy(table: Table, policy: Policy): Mutant[] {
   return mutants
 }
 
-/** What is wrong everywhere at once; seen on `table`. */
-export function globalMutants(table: Table): Mutant[] {
-  const tenant = (body: string) =>
-    `create or replace function core.tenant() returns uuid language plpgsql stable parallel safe as $f$ begin ${body} end $f$`
-  const setting = `pg_catalog.current_setting('agentos.tenant', true)`
+/**
+ * What is wrong everywhere at once; seen on `table`, of which agentos_app has every verb and members read.
+ * @param source of functions as they are, by name: what is weakened is the real one
+ */
+export function globalMutants(table: Table, source: ReadonlyMap<string, string>): Mutant[] {
+  const changed = (name: string, from: string, to: string) => {
+    const text = source.get(name)
+    if (!text?.includes(from)) throw new Error(`${name} has no "${from}" to weaken`)
+    return text.replace(from, to)
+  }
+  const tenant = (from: string, to: string) => changed('core.tenant', from, to)
+  const signed = 'and signature operator'
   return [
-    ['core.tenant() gives null without a tenant', tenant(`return nullif(${setting}, '')::uuid;`)],
+    ['core.tenant() takes what is not signed', tenant(signed, 'and true or signature operator')],
+    ['core.tenant() takes any signature', tenant(signed, `and signature <> '' or signature operator`)],
     [
-      'core.tenant() takes the first 36 characters',
-      tenant(
-        `if coalesce(${setting}, '') = '' then raise insufficient_privilege; end if; return left(${setting}, 36)::uuid;`
+      'core.tenant() gives null without a signature',
+      tenant("raise insufficient_privilege using message = 'the", `return null; raise using message = 'the`)
+    ],
+    [
+      'core.tenant() does not check the claims',
+      tenant(signed, `and member = '' and length(signature) = 64 or signature operator`)
+    ],
+    ['core.tenant() is always the same', tenant('return tenant', `return '01900000-0000-7000-8000-00000000000b'`)],
+    ['core.tenant() with the rights of its caller', 'alter function core.tenant() security invoker'],
+    [
+      'policies ask for what is not signed',
+      `alter policy own_tenant on ${table.name} using (tenant_id = (select core.tenant_setting()))`
+    ],
+    ['agentos_app reads the key', 'grant select (inner_pad) on core.tenant_key to agentos_app'],
+    [
+      'everybody is a member everywhere',
+      changed(
+        'core.my_tenants',
+        'begin',
+        `begin return array['01900000-0000-7000-8000-00000000000a', '01900000-0000-7000-8000-00000000000b']::uuid[];`
       )
     ],
-    ['core.tenant() is always the same', tenant(`return '01900000-0000-7000-8000-00000000000b';`)],
-    ['core.tenant() with the rights of its owner', 'alter function core.tenant() security definer'],
+    [
+      'tenants are erased in their grace time',
+      changed('core.erasable', 'erase_at <= pg_catalog.now()', 'erase_at is not null')
+    ],
+    ['every tenant is erased', changed('core.erasable', 'where t.erase_at <= pg_catalog.now()', '')],
     ['agentos_app passes row level security', 'alter role agentos_app bypassrls'],
     ['agentos_system passes row level security', 'alter role agentos_system bypassrls'],
     ['agentos_app may become the owner', 'grant agentos_owner to agentos_app'],
     ['agentos_app may become agentos_system', 'grant agentos_system to agentos_app'],
+    ['agentos_app may become authenticated', 'grant authenticated to agentos_app'],
     ['agentos_app may create in core', 'grant create on schema core to agentos_app'],
     ['future tables are open', 'alter default privileges for role agentos_owner grant select on tables to agentos_app']
   ].map(([name = '', sql = '']) => ({ name, table, sql }))

@@ -22,8 +22,8 @@ export interface Override {
   prepare?: string
   /** One row per tenant at most, or in all. */
   single?: boolean
-  /** Statements that agentos_app must not get through besides the usual ones: [name, columns of an insert | SET of an update]. */
-  refused?: { name: string; insert?: Record<string, string>; update?: string }[]
+  /** Statements that agentos_app must not get through besides the usual ones: [name, columns of an insert | SET of an update | all of it]. */
+  refused?: { name: string; insert?: Record<string, string>; update?: string; sql?: string }[]
   /** Rows (by SQL condition) that agentos_app sees and an update passes by. */
   untouchable?: string
 }
@@ -53,7 +53,13 @@ export const overrides: Readonly<Record<string, Override>> = {
   'audit.tally': {
     values: () => ({ xid: 'pg_current_xact_id()', entry_ids: 'array[gen_random_uuid()]' }),
     untouchable: 'xid <> pg_current_xact_id()',
-    refused: [{ name: 'insert of another transaction', insert: { xid: `'3'` } }]
+    refused: [
+      { name: 'insert of another transaction', insert: { xid: `'3'` } },
+      {
+        name: 'give to another transaction',
+        sql: `insert into audit.tally (entry_ids) values ('{}'); update audit.tally set xid = '3'`
+      }
+    ]
   },
   'audit.seal': { values: () => ({ seq: number(), hash: bytea(32), entry_id: 'gen_random_uuid()' }) },
   'vault.data_key': { values: () => ({ generation: number(), kek_version: '1', wrapped: bytea(61) }) },

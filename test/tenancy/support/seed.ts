@@ -1,4 +1,5 @@
 import { newId } from '#core/ids.ts'
+import { settingsSql, sign, unsigned } from '#test/support/signed.ts'
 import { inOrder, type Table } from './catalogue.ts'
 import type { Session } from './full-db.ts'
 import { type Override, overrides } from './overrides.ts'
@@ -48,7 +49,7 @@ export async function seed(sql: Session, catalogue: readonly Table[]): Promise<S
         if (owner === '' && single && (await countOf(sql, table, owner)) > 0) continue
         for (let n = 0; n < wanted; n++) {
           const row = makeRow(seeded, table, owner, n)
-          await sql.unsafe(`select set_config('agentos.tenant', '${owner}', false)`)
+          await sql.unsafe(settingsSql(owner === '' ? unsigned : sign({ tenantId: owner }), false))
           await sql.unsafe(insertOf(table, row))
           rows.push(row)
         }
@@ -62,7 +63,7 @@ export async function seed(sql: Session, catalogue: readonly Table[]): Promise<S
       if ((await countOf(sql, table, owner)) === 0) seeded.missing.push(`${table.name}: no row of "${owner}"`)
     }
   }
-  await sql.unsafe('reset agentos.tenant')
+  await sql.unsafe(settingsSql(unsigned, false))
   return seeded
 }
 
@@ -121,6 +122,8 @@ function sqlValue(table: Table, type: string, owner: string): string {
       return `'2026-11-22T00:00:00Z'`
     case 'interval':
       return `'1 s'`
+    case 'xid8':
+      return `'${1 + Math.floor(Math.random() * 30_000)}'`
     case 'integer':
     case 'bigint':
     case 'smallint':
