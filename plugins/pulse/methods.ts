@@ -27,6 +27,7 @@ export function sessionMethods(app: App, sessions: Sessions): void {
   })
   app.ws.method('session.get', {
     permission: 'sessions:read',
+    limit: 'read',
     params: SessionParams,
     run: (context, { sessionId }) => sessions.get(context.auth, sessionId)
   })

@@ -64,6 +64,11 @@ export class RateLimits implements Limits {
     return { kind, limit, windowMs: WINDOW_MS, used, resetMs }
   }
 
+  async admit(payer: Payer, kind: RouteClass): Promise<void> {
+    const standing = await this.take(payer, kind)
+    if (standing && standing.used > standing.limit) throw this.refusal(standing)
+  }
+
   refusal({ kind, limit, windowMs, resetMs }: Standing): AppError {
     return new RateLimited({ kind, limit, windowMs, resetMs, now: this.#clock.now() })
   }

@@ -29,6 +29,8 @@ export interface Limits {
    * Never throws for a store that is away.
    */
   take(who: Payer, kind: RouteClass): Promise<Standing | null>
+  /** The same where there are no headers to tell it. @throws RateLimited (429) */
+  admit(who: Payer, kind: RouteClass): Promise<void>
 }
 
 /** A tenant, or the address of somebody unknown. */

@@ -26,7 +26,7 @@ const minute = 60_000
 async function limitedApp() {
   const clock = new FakeClock()
   const parts = ({ db }: { db: RateLimitsDb }) => ({ limits: new RateLimits({ db, clock, table: smallTable }) })
-  return { clock, ...(await testApp(t, { rooms: [{ room }], clock, parts })) }
+  return { ...(await testApp(t, { rooms: [{ room }], clock, parts })), clock }
 }
 type RateLimitsDb = ConstructorParameters<typeof RateLimits>[0]['db']
 
