@@ -16,6 +16,7 @@ let compared = 0
 // Relay, jobs and sweeps ask in between and in no order: of theirs, only what a request says by itself would be missed.
 await server.kernel.actors.stop(2000)
 await server.kernel.jobs.stop(2000)
+await server.kernel.audit.stop()
 await server.kernel.bus.stop()
 
 type Asked = ReturnType<NonNullable<RouteRow['request']>>
