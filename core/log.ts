@@ -23,7 +23,7 @@ export function createLog(options: { level?: string; destination?: DestinationSt
       serializers: { err: same, error: same, req: same, res: same },
       hooks: { logMethod: plainWords }
     },
-    { write: (line: string) => out.write(`${scrubJson(line.trimEnd())}\n`) }
+    new ScrubbedLines(out)
   )
   // pino gives the fields of children to no formatter; a child inherits this method.
   const { child, setBindings } = log
@@ -34,6 +34,28 @@ export function createLog(options: { level?: string; destination?: DestinationSt
     setBindings.call(this, cutFields(fields))
   }
   return log
+}
+
+class ScrubbedLines {
+  readonly #out: DestinationStream
+
+  constructor(out: DestinationStream) {
+    this.#out = out
+  }
+
+  write(line: string): void {
+    this.#out.write(this.clean(line))
+  }
+
+  clean(line: string): string {
+    return `${scrubJson(line.trimEnd())}\n`
+  }
+}
+
+/** A line as it would leave this log, or null where it would leave as it is: the log was not made by createLog. */
+export function lineOf(log: object, fields: object): string | null {
+  const stream = (log as Record<symbol, unknown>)[pino.symbols.streamSym]
+  return stream instanceof ScrubbedLines ? stream.clean(JSON.stringify(fields)) : null
 }
 
 const same = (value: unknown) => value

@@ -2,6 +2,7 @@ import type { ObjectStore } from '#core/objects/index.ts'
 import { definePlugin } from '#core/plugin.ts'
 import type { Ports } from '#core/ports/ports.ts'
 import { Sandbox } from '#sandbox/index.ts'
+import { sandboxChecks } from './doctor.ts'
 import { SkillInstalled, SkillPublished, SkillUninstalled } from './events.ts'
 import { installRoutes } from './install-routes.ts'
 import { SkillLoader } from './loader.ts'
@@ -40,6 +41,7 @@ const skillsRegistry = definePlugin<RegistryOptions>({
     const sandbox = new Sandbox({ clock: app.clock, log: app.log, ...options.sandbox })
     app.addHook('onClose', () => sandbox.close())
     app.health.add('sandbox', () => describeSandbox(sandbox), { required: options.sandbox.require === 'strict' })
+    for (const check of sandboxChecks(sandbox)) app.doctor.add('tenancy', check)
     app.getDecorator<Ports>('ports').provide('tools', createTools({ loader: new SkillLoader(objects), sandbox }))
 
     await acceptUploads(app)

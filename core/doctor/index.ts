@@ -1,6 +1,8 @@
 import { z } from 'zod'
 import { NotFound } from '#core/errors.ts'
+import type { Log } from '#core/log.ts'
 import { type App, definePlugin } from '#core/plugin.ts'
+import { scrubberCheck } from './scrubber.ts'
 
 const Line = z.object({
   name: z.string(),
@@ -22,6 +24,8 @@ export const doctorRoom = definePlugin({
 })
 
 function doctorRoutes(app: App): void {
+  app.doctor.add('tenancy', scrubberCheck(app.log as Log))
+
   app.route({
     method: 'GET',
     url: '/v1/platform/doctor',

@@ -1,11 +1,11 @@
 // {dir}/{scope}/{aa}/{hex}: {aa} are the first two digits, so that no folder grows beyond what tools can list.
 import { createHash, randomBytes } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { createReadStream, type Dirent } from 'node:fs'
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { parseDigest, parseScope } from './address.ts'
+import { isScope, parseDigest, parseScope } from './address.ts'
 import { ObjectCorrupt, ObjectNotFound, ObjectTooLarge } from './errors.ts'
 import type { ObjectStore, PutLimits, StoredObject } from './store.ts'
 
@@ -91,6 +91,20 @@ export class FileObjectStore implements ObjectStore {
 
   async has(scope: string, digest: string): Promise<boolean> {
     return (await stat(this.#path(scope, digest)).catch(orMissing)) !== undefined
+  }
+
+  async scopes(): Promise<{ scopes: string[]; strays: string[] }> {
+    const entries = (await readdir(this.#dir, { withFileTypes: true }).catch(orMissing)) ?? []
+    const isScopeFolder = (entry: Dirent) => entry.isDirectory() && isScope(entry.name)
+    const scopes = entries.filter(isScopeFolder).map(({ name }) => name)
+    const strays = entries.filter((entry) => !isScopeFolder(entry)).map(({ name }) => name)
+    for (const scope of scopes) {
+      for (const entry of await readdir(join(this.#dir, scope), { withFileTypes: true })) {
+        const ours = entry.isDirectory() ? /^[0-9a-f]{2}$/.test(entry.name) : /^tmp-[0-9a-f]{24}$/.test(entry.name)
+        if (!ours || entry.isSymbolicLink()) strays.push(`${scope}/${entry.name}`)
+      }
+    }
+    return { scopes, strays }
   }
 
   async remove(scope: string, digest: string): Promise<boolean> {

@@ -34,6 +34,8 @@ export interface ObjectStore {
   open(scope: string, digest: string): Promise<Readable>
   /** @throws ObjectAddressInvalid (400) */
   has(scope: string, digest: string): Promise<boolean>
+  /** Names of all scopes, and of whatever else stands among them and should not. */
+  scopes(): Promise<{ scopes: string[]; strays: string[] }>
   /** @returns whether it was there. @throws ObjectAddressInvalid (400) */
   remove(scope: string, digest: string): Promise<boolean>
 }

@@ -11,7 +11,7 @@ t.test('an operator sees the groups and runs one; nobody else does', async (t) =
   })
   const { headers } = await makeTenant({ id: TENANT_ZERO, scopes: ['platform:doctor'] })
   const groups = await app.inject({ url: '/v1/platform/doctor', headers })
-  t.match(groups.json().data, [{ group: 'shop', checks: ['door'] }])
+  t.match(groups.json().data.at(-1), { group: 'shop', checks: ['door'] })
   const report = await app.inject({ url: '/v1/platform/doctor/shop', headers })
   t.equal(report.statusCode, 200)
   t.match(report.json(), {
