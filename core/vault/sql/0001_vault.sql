@@ -32,7 +32,7 @@ create table vault.secret (
   last_used_at timestamptz, -- to the minute
   primary key (tenant_id, id),
   unique (tenant_id, name),
-  check ((previous_generation is null) = (previous_sealed is null)),
+  check (previous_sealed is null or previous_generation is not null),
   foreign key (tenant_id, generation) references vault.data_key (tenant_id, generation) on delete cascade,
   foreign key (tenant_id, previous_generation) references vault.data_key (tenant_id, generation) on delete cascade
 );

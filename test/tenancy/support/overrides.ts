@@ -65,9 +65,9 @@ export const overrides: Readonly<Record<string, Override>> = {
   'vault.data_key': { values: () => ({ generation: number(), kek_version: '1', wrapped: bytea(61) }) },
   'vault.secret': {
     values: () => ({ name: `'S${hex(8).toUpperCase()}'`, version: '1', sealed: bytea(40) }),
-    set: 'last_used_at = last_used_at'
+    set: 'last_used_at = null'
   },
-  'vault.secret_grant': { values: () => ({ kind: `'skill'`, grantee: `'@x/${hex(8)}'` }), set: 'hosts = hosts' },
+  'vault.secret_grant': { values: () => ({ kind: `'skill'`, grantee: `'@x/${hex(8)}'` }), set: 'hosts = null' },
   'core.stream': { tenant: null },
   'core.consumer_kind': { tenant: null, values: () => ({ types: `'{}'` }) },
   'core.migration': { tenant: null },
