@@ -25,6 +25,7 @@ export {
   type Wants,
   type WriteEntry
 } from '#core/actors/index.ts'
+export { type AuditEntry, audit, auditAll } from '#core/audit/audit.ts'
 export { causeOf } from '#core/auth/actor.ts'
 export type { Identity } from '#core/auth/auth.ts'
 export type { Bus } from '#core/bus/index.ts'

@@ -1,3 +1,4 @@
+import { audit } from '#core/audit/audit.ts'
 import type { Bus } from '#core/bus/index.ts'
 import type { Tx } from '#core/db/index.ts'
 import { newId } from '#core/ids.ts'
@@ -43,18 +44,27 @@ export async function install(
     throw new RegistryInconsistent(`${name} ${version.version}`)
   }
 
+  const { digest } = skill
   const grant = grantOf(skill.manifest, wanted.grant)
   const made = await store.insertInstall(tx, {
     id: newId(),
     name,
     version: version.version,
-    digest: skill.digest,
+    digest,
     range,
     grant,
     verified: version.verified
   })
   if (made) {
-    await deps.bus.emit(tx, SkillInstalled, made.id, eventData(made))
+    await Promise.all([
+      deps.bus.emit(tx, SkillInstalled, made.id, eventData(made)),
+      audit(tx, {
+        action: 'skill.installed',
+        subject: `skill:${made.id}`,
+        after: { digest, grant },
+        details: named(made)
+      })
+    ])
     return { created: true, row: made }
   }
   const there = await store.findInstall(tx, name, version.version)
@@ -70,7 +80,15 @@ export async function install(
 export async function uninstall(tx: Tx, bus: Bus, id: string): Promise<void> {
   const row = await store.deleteInstall(tx, id)
   if (!row) throw new InstallNotFound()
-  await bus.emit(tx, SkillUninstalled, row.id, eventData(row))
+  const { digest, grant } = row
+  await Promise.all([
+    bus.emit(tx, SkillUninstalled, row.id, eventData(row)),
+    audit(tx, { action: 'skill.uninstalled', subject: `skill:${id}`, before: { digest, grant }, details: named(row) })
+  ])
+}
+
+function named({ name, version }: store.InstallRow) {
+  return { name, version }
 }
 
 function eventData({ id, name, version, digest }: store.InstallRow) {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { audit, auditAll } from '#core/audit/audit.ts'
 import type { Bus } from '#core/bus/index.ts'
 import type { Tx } from '#core/db/index.ts'
 import { newId } from '#core/ids.ts'
@@ -53,7 +54,8 @@ export async function publish(
   if (deps.reservedScopes.includes(scope) && tenantId !== TENANT_ZERO) throw new ScopeReserved(scope)
 
   const isOurs = tenantId === TENANT_ZERO // Until publishers can be verified, only the operator's own are.
-  const own = await store.claimScope(tx, { id: newId(), scope, verified: isOurs })
+  const newScope = { id: newId(), scope, verified: isOurs }
+  const own = await store.claimScope(tx, newScope)
   if (!own) throw new ScopeTaken(scope)
   const author = { keyId: verified.authorKeyId, spki: verified.statement.predicate.authorPublicKey }
   if (!(await store.trustKey(tx, own.id, author))) throw new AuthorKeyUnknown(scope, author.keyId)
@@ -64,7 +66,9 @@ export async function publish(
   if (there && there.digest !== digest) throw new VersionTaken(name, version)
   // Before the log's lock, which all publishers share. Again for a version that is there: storing it twice is cheap.
   await deps.objects.put('platform', archive)
+  const done = { action: 'skill.published', subject: `skill:${skillId}`, after: digest, details: { name, version } }
   if (there) {
+    await audit(tx, { ...done, before: digest })
     return { created: false, name, version, digest, logIndex: Number(there.logIndex), state: there.state }
   }
 
@@ -85,6 +89,8 @@ export async function publish(
   const versions = (await store.listVersions(tx, name)).map((row) => row.version)
   const latest = latestOf(versions) ?? version
   if (latest === version) await store.setLatest(tx, skillId, latest, description)
+  const claimed = { action: 'scope.claimed', subject: `scope:${own.id}`, after: author.keyId, details: { scope } }
+  await auditAll(tx, own.id === newScope.id ? [claimed, done] : [done])
   await deps.bus.emit(tx, SkillPublished, skillId, {
     skillId,
     name,

@@ -6,15 +6,24 @@ import { createHash } from 'node:crypto'
  * Secret `[secret]`.
  */
 export function canonicalJson(value: unknown): string {
-  const text = JSON.stringify(value, (_key, entry) => (typeof entry === 'bigint' ? entry.toString() : entry))
-  return text === undefined ? 'null' : spell(JSON.parse(text))
+  return spell(value) ?? 'null'
 }
 
-function spell(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(spell).join(',')}]`
+function spell(given: unknown): string | undefined {
+  const value = hasToJson(given) ? given.toJSON() : given
+  if (typeof value === 'bigint') return `"${value}"`
   if (typeof value !== 'object' || value === null) return JSON.stringify(value)
-  const pairs = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))
-  return `{${pairs.map(([key, entry]) => `${JSON.stringify(key)}:${spell(entry)}`).join(',')}}`
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
+  const pairs: string[] = []
+  for (const key of Object.keys(value).sort()) {
+    const text = spell(value[key as keyof typeof value])
+    if (text !== undefined) pairs.push(`${JSON.stringify(key)}:${text}`)
+  }
+  return `{${pairs.join(',')}}`
+}
+
+function hasToJson(value: unknown): value is { toJSON(): unknown } {
+  return typeof value === 'object' && value !== null && 'toJSON' in value && typeof value.toJSON === 'function'
 }
 
 /** sha256 of the canonical JSON: the same for what means the same, and it tells nothing of a value with any entropy. */

@@ -1,4 +1,5 @@
 import { type ActorHost, ActorNotFound, type NewActor, type Sent, type WriteEntry } from '#core/actors/index.ts'
+import { audit, auditAll } from '#core/audit/audit.ts'
 import type { Bus } from '#core/bus/index.ts'
 import type { Clock } from '#core/clock.ts'
 import { crashPoint } from '#core/crash-point.ts'
@@ -31,6 +32,14 @@ export interface SessionsDeps {
 }
 
 export type Command = 'QUEUE' | 'PAUSE' | 'RESUME' | 'CANCEL'
+
+/** What the audit log calls a command. */
+const ACTIONS: Readonly<Record<Command, string>> = {
+  QUEUE: 'session.queued',
+  PAUSE: 'session.paused',
+  RESUME: 'session.resumed',
+  CANCEL: 'session.cancelled'
+}
 
 /** How long a tenant's plan is taken from memory, and of how many tenants. */
 const PLAN_MS = 5000
@@ -87,7 +96,17 @@ export class Sessions {
       this.refusePast(config)
       actors.push(newSession(await makePlan(tx, tools, config, minutes), config, by))
     }
-    await this.deps.actors.create(tx, 'session', tenantId, actors)
+    const created = actors.map(({ id }, index) => {
+      const { name = null, agent = null, start } = must(configs[index], 'its config')
+      return {
+        action: 'session.created',
+        subject: `session:${id}`,
+        after: configs[index],
+        details: { name, agent, start }
+      }
+    })
+    // On their way together: the log costs no round trip.
+    await Promise.all([this.deps.actors.create(tx, 'session', tenantId, actors), auditAll(tx, created)])
     for (const [index, { deadline }] of configs.entries()) {
       if (deadline === undefined) continue
       const job: ExpireJob = { tenantId, sessionId: must(actors[index], 'its actor').id, reason: 'deadline' }
@@ -140,9 +159,14 @@ export class Sessions {
     const ref = { tenantId: context.tenantId, id }
     const sent: Sent = await db.tenant(context, async (tx) => {
       // The send locks the row anyway: reading it first, config and all, would only be done twice.
-      return await actors.send(tx, 'session', id, { type: command }, by).catch((error: unknown) => {
+      const sent = await actors.send(tx, 'session', id, { type: command }, by).catch((error: unknown) => {
         throw error instanceof ActorNotFound ? new SessionNotFound(id) : error
       })
+      const { outcome, state } = sent
+      // `pending`: it was asked for; what became of it at the step's end is in the session's own history.
+      const entry = { action: ACTIONS[command], subject: `session:${id}`, details: { outcome, state } }
+      if (outcome !== 'refused') await audit(tx, entry)
+      return sent
     })
     const answer = sent.outcome === 'pending' ? await actors.answer(ref, sent, ANSWER_MS) : sent
     if (answer.outcome === 'refused') throw new SessionConflict(id, command, answer.state)

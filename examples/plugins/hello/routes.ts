@@ -1,4 +1,4 @@
-import { type App, causeOf, IdParams, idempotent, newId, sendAnswer, z } from 'agentos/plugin'
+import { type App, audit, causeOf, IdParams, idempotent, newId, sendAnswer, z } from 'agentos/plugin'
 import { GreetingNotFound, LanguageUnknown, ReplyRefused } from './errors.ts'
 import { NEW_GREETING } from './machine.ts'
 import { GreetingState, GreetingView, type HelloOptions, NewGreeting, Reply } from './schema.ts'
@@ -30,6 +30,7 @@ export function helloRoutes(app: App, options: HelloOptions): void {
         const id = newId()
         const actor = { id, context: NEW_GREETING, columns: { name, language }, events: [], by: causeOf(request.auth) }
         await app.actors.create(tx, 'greeting', tenantId, [actor])
+        await audit(tx, { action: 'greeting.created', subject: `greeting:${id}`, after: { name, language } })
         return { status: 202, body: { id, state: 'WRITING' }, headers: { location: `/v1/hello/${id}` } }
       })
       return sendAnswer(reply, answer)
@@ -66,7 +67,10 @@ export function helloRoutes(app: App, options: HelloOptions): void {
       const command = { type: 'REPLY', text: request.body.text }
       const sent = await request.tenant(async (tx) => {
         if (!(await findGreeting(tx, id))) throw new GreetingNotFound(id)
-        return await app.actors.send(tx, 'greeting', id, command, causeOf(request.auth))
+        const sent = await app.actors.send(tx, 'greeting', id, command, causeOf(request.auth))
+        const entry = { action: 'greeting.replied', subject: `greeting:${id}`, after: command.text }
+        if (sent.outcome !== 'refused') await audit(tx, entry)
+        return sent
       })
       const answer = sent.outcome === 'pending' ? await app.actors.answer({ tenantId, id }, sent, ANSWER_MS) : sent
       if (answer.outcome === 'refused') throw new ReplyRefused(id, answer.state)
