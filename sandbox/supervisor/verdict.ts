@@ -3,6 +3,16 @@ import type { Death } from './cell-process.ts'
 import { cancelled, type Job } from './job.ts'
 import type { Answer } from './read.ts'
 
+// What its author can do something about, by the reason of the kill.
+const CAUSES: Record<string, string> = {
+  cpuMs: 'it used more CPU time than allowed, in a built-in that cannot be interrupted',
+  wallMs: 'it did not answer in time, in a built-in that cannot be interrupted',
+  cancel: 'it was cancelled, in a built-in that cannot be interrupted',
+  crash: 'it crashed, most likely for want of memory',
+  flood: 'it sent more logs or host calls than any limit allows',
+  unread: 'it did not read what it was sent'
+}
+
 /** The error of a call whose cell answered it with a failure. */
 export function failed(
   job: Job,
@@ -34,7 +44,8 @@ export function afterDeath(job: Job, blame: Job | undefined, why: Death): Sandbo
   const details = { reason: why.reason, signal: why.signal, hostCalls: job.hostCalls }
   if (job === blame) {
     const memory = 'the skill ran out of memory and its process was killed'
-    const message = why.code === 'SANDBOX_MEMORY' ? memory : `the skill's process was killed (${why.reason})`
+    const cause = CAUSES[why.reason] ?? why.reason
+    const message = why.code === 'SANDBOX_MEMORY' ? memory : `the skill's process was killed: ${cause}`
     // A SIGKILL that we did not send came from the system, not from the skill.
     return new SandboxError(why.code, message, { retryable: !why.killed && why.signal === 'SIGKILL', details })
   }

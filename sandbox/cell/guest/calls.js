@@ -1,7 +1,7 @@
 // Host calls: what hangs on ctx.
 ;(kit) => {
-  const { post, apply, thenOf, stringify, parse, freeze, ownKeys, create, defineProperty, get, set, remove } = kit
-  const { tooBig, codedError, logger } = kit
+  const { post, apply, thenOf, parse, freeze, ownKeys, create, defineProperty, get, set, remove } = kit
+  const { toJson, codedError, logger } = kit
   const NativePromise = kit.Promise
   const NativeMap = kit.Map
   const ignore = () => undefined
@@ -36,7 +36,7 @@
     apply(thenOf, promise, [undefined, ignore])
     let text
     try {
-      text = left <= 0 || tooBig(args) ? undefined : stringify(args)
+      if (left > 0) text = toJson(args)
     } catch (error) {
       reject(
         codedError('ARGUMENTS_INVALID', `the arguments of ctx.${name} are not JSON: ${kit.describe(error).message}`)

@@ -46,28 +46,59 @@
     return shown(name, message, cap(read(error, 'stack'), MAX_STACK))
   }
 
-  // A cheap lower bound of the JSON length, so that a bomb is refused before it is built.
-  const tooBig = (value) => {
-    let budget = MAX_TEXT
-    const walk = (item, depth) => {
-      if (typeof item === 'string') {
-        budget -= item.length
-        return
-      }
-      budget -= 1
-      if (typeof item !== 'object' || item === null || budget < 0 || depth > MAX_DEPTH) return
-      if (isArray(item)) {
-        for (let i = 0; i < item.length && budget >= 0; i++) walk(item[i], depth + 1)
-        return
-      }
-      const names = keys(item)
-      for (let i = 0; i < names.length && budget >= 0; i++) {
-        budget -= names[i].length
-        walk(item[names[i]], depth + 1)
-      }
+  const TOO_LARGE = freeze({ __proto__: null })
+  let budget = 0
+  let converts = false // something has a toJSON: the lower bound is none
+  const weigh = (item, depth) => {
+    if (typeof item === 'string') {
+      budget -= item.length
+      return
     }
-    walk(value, 0)
-    return budget < 0
+    budget -= 1
+    if (typeof item !== 'object' || item === null || budget < 0 || depth > MAX_DEPTH) return
+    if (typeof item.toJSON === 'function') converts = true
+    if (isArray(item)) {
+      for (let i = 0; i < item.length && budget >= 0; i++) weigh(item[i], depth + 1)
+      return
+    }
+    const names = keys(item)
+    for (let i = 0; i < names.length && budget >= 0; i++) {
+      budget -= names[i].length
+      weigh(item[names[i]], depth + 1)
+    }
+  }
+  const weighed = (_, item) => {
+    budget -= typeof item === 'string' ? item.length : 1
+    if (budget < 0) throw TOO_LARGE
+    return item
+  }
+
+  /**
+   * JSON.stringify that refuses a bomb before it is built: a cheap lower bound of the length comes first.
+   * Throws what the guest's getters throw. @returns TOO_LARGE above 1 MiB
+   */
+  const toJson = (value) => {
+    const outer = { __proto__: null, budget, converts } // a getter may log, which comes here again
+    try {
+      return bounded(value)
+    } finally {
+      budget = outer.budget
+      converts = outer.converts
+    }
+  }
+  const bounded = (value) => {
+    budget = MAX_TEXT
+    converts = false
+    weigh(value, 0)
+    if (budget < 0) return TOO_LARGE
+    if (!converts) return stringify(value)
+    budget = MAX_TEXT
+    try {
+      return stringify(value, weighed)
+    } catch (error) {
+      if (error === TOO_LARGE) return TOO_LARGE
+      throw error
+    }
   }
 
   let lines = 0
@@ -81,7 +112,8 @@
         const found = describe(part)
         return `${found.name}: ${found.message}`
       }
-      return tooBig(part) ? '(large value)' : NativeString(stringify(part))
+      const text = toJson(part)
+      return text === TOO_LARGE ? '(large value)' : NativeString(text)
     } catch {
       return '(unprintable)'
     }
@@ -121,7 +153,8 @@
 
   kit.MAX_TEXT = MAX_TEXT
   kit.describe = describe
-  kit.tooBig = tooBig
+  kit.toJson = toJson
+  kit.TOO_LARGE = TOO_LARGE
   kit.logger = logger
   kit.resetLog = () => {
     lines = 0

@@ -1,7 +1,7 @@
 // Last part: calls the tool, and whatever comes of it goes out as one capped string.
 // 'V' + JSON | 'E' + JSON of {name, message, stack} | 'H' same, host call limit | 'L' message | 'I' message | 'Z' message
 ;(kit) => {
-  const { post, apply, thenOf, stringify, parse, hasOwn, describe, tooBig, MAX_TEXT } = kit
+  const { post, apply, thenOf, stringify, parse, hasOwn, describe, toJson, MAX_TEXT } = kit
   const NativePromise = kit.Promise
   const TOO_LARGE = 'Zthe result is larger than 1 MiB'
 
@@ -18,11 +18,11 @@
       return `Ithe tool returned a ${type}, which is not JSON`
     let text
     try {
-      if (tooBig(value)) return TOO_LARGE
-      text = stringify(value)
+      text = toJson(value)
     } catch (error) {
       return `Ithe result is not JSON: ${describe(error).message}`
     }
+    if (text === kit.TOO_LARGE) return TOO_LARGE
     if (typeof text !== 'string') return 'Ithe result is not JSON: its toJSON() gave undefined'
     return text.length > MAX_TEXT ? TOO_LARGE : `V${text}`
   }
