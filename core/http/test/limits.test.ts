@@ -1,10 +1,13 @@
 import t from 'tap'
 import { z } from 'zod'
+import type { Doctor } from '#core/doctor/doctor.ts'
 import type { AppError } from '#core/errors.ts'
 import { LocalCounter } from '#core/http/limits/counter.ts'
 import { RateLimits } from '#core/http/limits/index.ts'
+import { createLog } from '#core/log.ts'
 import { definePlugin } from '#core/plugin.ts'
-import { platformKey } from '#core/redis/index.ts'
+import { createRedis, platformKey } from '#core/redis/index.ts'
+import { Secret } from '#core/secret.ts'
 import { testApp } from '#test/support/app.ts'
 import { FakeClock } from '#test/support/fake-clock.ts'
 import { smallTable } from './support/limits.ts'
@@ -140,4 +143,17 @@ t.test('a flood of keys does not grow the process, and costs the oldest their co
   for (let i = 0; i < 50_000; i++) await counter.add(platformKey(`k${i}`), minute)
   t.strictSame(await counter.read(first), { used: 0, resetMs: 0 })
   t.match(await counter.read(platformKey('k49999')), { used: 1 })
+})
+
+t.test('the doctor says whether requests are counted, and turns red without a table', async (t) => {
+  const line = async (app: { doctor: Doctor }) =>
+    (await app.doctor.run('edge'))?.checks.find(({ name }) => name === 'limits.shared')
+  t.match(await line((await limitedApp()).app), { ok: true, detail: /counts alone: REDIS_URL is not set/ })
+  t.match(await line((await testApp(t)).app), { ok: false, detail: 'nothing is limited' })
+  const [clock, log] = [new FakeClock(), createLog({ level: 'silent' })]
+  const redis = createRedis({ url: new Secret('redis://127.0.0.1:1'), clock, log })
+  t.teardown(() => redis.close())
+  await redis.connect()
+  const parts = ({ db }: { db: RateLimitsDb }) => ({ limits: new RateLimits({ db, clock, table: smallTable, redis }) })
+  t.match(await line((await testApp(t, { parts })).app), { ok: false, detail: /Redis does not answer/, fix: /Redis/ })
 })
