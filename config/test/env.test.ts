@@ -92,6 +92,19 @@ t.test('without a secret one is made once, mode 0600, and kept; a broken file st
   t.match(problemsOf({ AGENTOS_HOME: home }), [/secret does not hold base64 of 32 bytes/])
 })
 
+t.test('the keys of the vault are a list of versions, and a bad list is not shown', async (t) => {
+  const key = Buffer.alloc(32, 9).toString('base64')
+  const list = `2:${key},1:derived`
+  const read = (source: Record<string, string>) =>
+    loadEnv({ AGENTOS_HOME: t.testdirName, AGENTOS_SECRET: secret, ...source })
+  const home = t.testdir({ keks: `2:${key}\n1:derived\n` })
+  t.equal(read({}).vaultKeks, null)
+  t.equal(read({ VAULT_KEKS: list }).vaultKeks?.reveal(), list)
+  t.equal(read({ VAULT_KEKS_FILE: join(home, 'keks') }).vaultKeks?.reveal(), `2:${key}\n1:derived`)
+  for (const bad of [key, `2:${key},2:${key}`, '2:derived', `2:${key.slice(4)}`])
+    t.match(problemsOf({ VAULT_KEKS: bad }), [/^VAULT_KEKS: its value \(not shown\) is not valid\./])
+})
+
 t.test('secrets print as [secret]', async (t) => {
   const env = loadEnv({ AGENTOS_HOME: t.testdir(), AGENTOS_SECRET: secret, DATABASE_URL: 'postgres://u:p@h/d' })
   t.notOk(JSON.stringify(env).includes(secret))
