@@ -5,6 +5,7 @@ import type { Auth, Identity } from '#core/auth/auth.ts'
 import { guardRoutes } from '#core/auth/guard.ts'
 import { authRoom } from '#core/auth/index.ts'
 import type { Clock } from '#core/clock.ts'
+import { addTenancyChecks } from '#core/db/doctor.ts'
 import type { Db, Tx } from '#core/db/types.ts'
 import { Doctor } from '#core/doctor/doctor.ts'
 import { doctorRoom } from '#core/doctor/index.ts'
@@ -20,7 +21,8 @@ import { Shutdown } from '#core/http/shutdown.ts'
 import { type RoomInfo, systemRoom } from '#core/http/system.ts'
 import { fieldErrors, validatorCompiler } from '#core/http/validation.ts'
 import type { Log } from '#core/log.ts'
-import { type App, BootFailed, bootOrder, type Seat } from '#core/plugin.ts'
+import { coreMigrations } from '#core/migrations.ts'
+import { type App, BootFailed, bootOrder, migrationsOf, type Seat } from '#core/plugin.ts'
 import { tenantsRoom } from '#core/tenants/index.ts'
 import type { PlanTable } from '#core/tenants/plans.ts'
 import { vaultRoom } from '#core/vault/index.ts'
@@ -141,6 +143,7 @@ export async function buildApp(options: AppOptions): Promise<App> {
   acceptJson(app)
   acceptStorable(app)
   logAccess(app)
+  addTenancyChecks(doctor, kernel.db, [...coreMigrations, ...migrationsOf(options.rooms)])
   addEdgeChecks(doctor, edge, await guardEdge(app, edge), kernel.limits)
   routes.watch(app)
   app.setNotFoundHandler((request, reply) => sendNotFound(routes, request, reply))

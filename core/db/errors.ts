@@ -17,7 +17,8 @@ export const TransactionEnded = defineError(
 export const VersionUnsupported = defineError(
   'DB_VERSION_UNSUPPORTED',
   500,
-  (version: string) => `PostgreSQL ${version} is too old: 15 or newer is needed`
+  (version: string, needs: string, why: string) =>
+    `PostgreSQL ${version} cannot be used, update to ${needs} or later: ${why}`
 )
 
 export const SecretMismatch = defineError(

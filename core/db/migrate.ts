@@ -16,6 +16,7 @@ import {
 import { deriveSecrets } from './secrets.ts'
 import { hmacPads } from './signature.ts'
 import { type DbLog, type Pool, silentLog } from './types.ts'
+import { judgeVersion } from './version.ts'
 
 export interface MigrateOptions {
   /** a login that may create roles and schemas in this database; requests never use it */
@@ -55,8 +56,8 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
   })
   try {
     const version = await serverVersion(sql)
-    if (version < 150000) throw new VersionUnsupported(`${Math.floor(version / 10000)}.${version % 10000}`)
-    warnOfLeaks(version, log)
+    const { name, needs, why } = judgeVersion(version)
+    if (needs !== undefined) throw new VersionUnsupported(name, needs, why ?? '')
     await lockOut(sql)
     await bootstrap(sql, options, clock, log)
     const applied = await applyAll(sql, options.rooms, files, log)
@@ -68,19 +69,6 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
     throw isConnectionLoss(error) ? new DatabaseUnavailable('the migration lost or got no connection', error) : error
   } finally {
     await sql.end({ timeout: 5 })
-  }
-}
-
-// Releases that leak rows hidden by row level security through planner statistics (CVE-2025-8713).
-function warnOfLeaks(version: number, log: DbLog): void {
-  const fixed: Record<number, number> = { 15: 14, 16: 10, 17: 6 }
-  const [major, minor] = [Math.floor(version / 10000), version % 10000]
-  const needed = fixed[major]
-  if (needed !== undefined && minor < needed) {
-    log.warn(
-      { version: `${major}.${minor}` },
-      `update PostgreSQL to ${major}.${needed} or later: CVE-2025-8713 leaks rows`
-    )
   }
 }
 

@@ -70,7 +70,7 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
   const hookFailed = (error: unknown) => log.error({ err: error }, 'a hook after commit failed')
 
   const db: Db = {
-    async tenant(context, work) {
+    async tenant(context, work, { snapshot = false } = {}) {
       const given: TenantContext = typeof context === 'string' ? { tenantId: context } : context
       const tenantId = given.tenantId.toLowerCase()
       if (!uuid.test(tenantId)) throw new TenantInvalid(given.tenantId)
@@ -83,7 +83,14 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
           .execute()
           .catch(() => {}) // thrown by the transaction itself
       }
-      return transaction(app, appGate, enter, work, hookFailed)
+      return transaction(
+        app,
+        appGate,
+        enter,
+        work,
+        hookFailed,
+        snapshot ? 'isolation level repeatable read read only' : ''
+      )
     },
     system: (work) => transaction(system, systemGate, undefined, work, hookFailed),
     afterCommit,

@@ -17,13 +17,15 @@ export function afterCommit(tx: Tx, run: Hook): void {
  * One transaction on a pool.
  * @param prepare sends the first statements without waiting for them: they travel with `work`'s first query, and when
  *   they fail everything after them fails too (25P02) and postgres.js throws the first error
+ * @param mode of BEGIN
  */
 export async function transaction<T>(
   pool: Pool,
   gate: Gate,
   prepare: ((tx: Tx) => void) | undefined,
   work: (tx: Tx) => Promise<T>,
-  onHookError: (error: unknown) => void
+  onHookError: (error: unknown) => void,
+  mode = ''
 ): Promise<T> {
   const leave = await gate.enter()
   const fate = createFate()
@@ -32,7 +34,7 @@ export async function transaction<T>(
   try {
     let begun = false
     const begin = () =>
-      pool.begin((raw) => {
+      pool.begin(mode, (raw) => {
         begun = true
         const tx = guard(raw, fate, after)
         return whileConnected(fate, async () => {

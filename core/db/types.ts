@@ -27,6 +27,11 @@ export interface TenantContext {
   actor?: Actor
 }
 
+export interface TransactionOptions {
+  /** Reads everything as it was at one moment, and writes nothing: repeatable read, read only. */
+  snapshot?: boolean
+}
+
 export interface Db {
   /**
    * One transaction as agentos_app with tenant, user and claims set for just this transaction.
@@ -34,7 +39,7 @@ export interface Db {
    * @throws TenantInvalid (500) when the tenant id is no uuid, DatabaseUnavailable (503) when no connection is to be
    *   had or it broke; errors of SQL are thrown as postgres.js's PostgresError (with SQLSTATE in `code`)
    */
-  tenant<T>(context: TenantContext | string, work: (tx: Tx) => Promise<T>): Promise<T>
+  tenant<T>(context: TenantContext | string, work: (tx: Tx) => Promise<T>, options?: TransactionOptions): Promise<T>
   /** One transaction as agentos_system: only what core.system_access gave it by name, across tenants. */
   system<T>(work: (tx: Tx) => Promise<T>): Promise<T>
   /**
