@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { sweepInbox } from '#core/actors/sweep.ts'
+import { sweepLogins } from '#core/auth/login/store.ts'
 import type { Bus } from '#core/bus/index.ts'
 import type { Db } from '#core/db/types.ts'
 import { sweepIdempotency } from '#core/http/idempotency.ts'
@@ -25,6 +26,7 @@ export function defineSweeps({ jobs, db, bus, vault, retentionDays }: SweepOptio
   const sweep = async ({ signal }: { signal: AbortSignal }) => {
     await sweepIdempotency(db)
     await sweepInbox(db)
+    await db.system(sweepLogins)
     if (retentionDays !== null) await bus.retain(retentionDays * DAY_MS, { signal })
     // What a host that died left of a rotation.
     await vault.rotation.run()

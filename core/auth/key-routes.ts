@@ -4,6 +4,7 @@ import { CreatedKey, Key, NewKey, RotateKey } from '#core/auth/schema.ts'
 import { unknownScopes } from '#core/auth/scopes.ts'
 import { findKey, type KeyRow, listKeys } from '#core/auth/store.ts'
 import { NotFound, RequestInvalid } from '#core/errors.ts'
+import { idempotent, sendAnswer } from '#core/http/idempotency.ts'
 import { decodeCursor, PageQuery, page, pageOf } from '#core/http/page.ts'
 import { IdParams } from '#core/http/validation.ts'
 import type { App } from '#core/plugin.ts'
@@ -11,7 +12,7 @@ import type { App } from '#core/plugin.ts'
 const tags = ['auth']
 
 export function keyRoutes(app: App): void {
-  // No Idempotency-Key here and at rotate: the stored answer would hold the key's secret in the clear.
+  // shownOnce, here and at rotate: a stored answer would hold the key's secret in the clear.
   app.route({
     method: 'POST',
     url: '/v1/keys',
@@ -29,19 +30,19 @@ export function keyRoutes(app: App): void {
       if (expiresAt !== undefined && Date.parse(expiresAt) <= app.clock.now()) {
         throw new RequestInvalid([{ pointer: '/expiresAt', detail: 'is not in the future' }])
       }
-      const { key, row } = await request.tenant((tx) =>
-        createKey(app.auth, tx, request.auth, {
-          name,
-          scopes,
-          expiresAt: expiresAt === undefined ? null : new Date(expiresAt),
-          userId: actsFor === 'me' ? userId : null,
-          allowedIps
-        })
-      )
-      return reply
-        .status(201)
-        .headers({ location: `/v1/keys/${row.id}`, 'cache-control': 'no-store' })
-        .send({ ...show(row), key: key.reveal() })
+      const wanted = {
+        name,
+        scopes,
+        expiresAt: expiresAt === undefined ? null : new Date(expiresAt),
+        userId: actsFor === 'me' ? userId : null,
+        allowedIps
+      }
+      const answer = await idempotent(request, async (tx) => {
+        const { key, row } = await createKey(app.auth, tx, request.auth, wanted)
+        const headers = { location: `/v1/keys/${row.id}`, 'cache-control': 'no-store' }
+        return { status: 201, body: { ...show(row), key: key.reveal() }, headers, shownOnce: true }
+      })
+      return sendAnswer(reply, answer)
     }
   })
 
@@ -88,11 +89,14 @@ export function keyRoutes(app: App): void {
     },
     handler: async (request, reply) => {
       const { overlapMs } = request.body ?? RotateKey.parse({})
-      const { key, row } = await request.tenant((tx) =>
-        rotateKey(app.auth, tx, request.auth, request.params.id, { overlapMs, now: app.clock.now() })
-      )
-      app.auth.forget(row.prefix)
-      return reply.headers({ 'cache-control': 'no-store' }).send({ ...show(row), key: key.reveal() })
+      const answer = await idempotent(request, async (tx) => {
+        const options = { overlapMs, now: app.clock.now() }
+        const { key, row } = await rotateKey(app.auth, tx, request.auth, request.params.id, options)
+        const headers = { location: `/v1/keys/${row.id}`, 'cache-control': 'no-store' }
+        return { status: 200, body: { ...show(row), key: key.reveal() }, headers, shownOnce: true }
+      })
+      app.auth.forget(answer.body.prefix)
+      return sendAnswer(reply, answer)
     }
   })
 

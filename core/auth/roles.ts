@@ -8,8 +8,8 @@ export type Role = 'owner' | 'admin' | 'member' | 'viewer'
 /** Scopes (scopes.ts) by role; `!pattern` takes away, whatever else gives. Nothing here reaches `platform:*`. */
 export const ROLES: Readonly<Record<Role, readonly string[]>> = {
   owner: ['*'],
-  // Everything but ending the tenant and saying who owns it.
-  admin: ['*', '!tenant:delete', '!members:owners'],
+  // Everything but taking all data out, ending the tenant and saying who owns it.
+  admin: ['*', '!tenant:export', '!tenant:delete', '!members:owners'],
   // The audit log says who did what from which address: not for everybody.
   member: ['sessions:*', 'agents:*', 'skills:*', 'registry:*', 'events:*', '*:read', '!audit:*'],
   viewer: ['*:read', '!audit:*']

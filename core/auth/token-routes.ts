@@ -1,9 +1,10 @@
 import { z } from 'zod'
+import type { Identity } from '#core/auth/auth.ts'
 import { PasswordRefused } from '#core/auth/errors.ts'
 import { credentialOf } from '#core/auth/guard.ts'
 import type { Tokens } from '#core/auth/login/logins.ts'
 import { Jwks, Logout, SetPassword, TokenAnswer, TokenRequest, WhoAmI } from '#core/auth/schema.ts'
-import { permits } from '#core/auth/scopes.ts'
+import { covers } from '#core/auth/scopes.ts'
 import { findUser } from '#core/auth/users.ts'
 import { must } from '#core/must.ts'
 import type { App } from '#core/plugin.ts'
@@ -70,10 +71,7 @@ export function tokenRoutes(app: App): void {
       if (credential.kind === 'user' && !credential.login) {
         throw new PasswordRefused('the password of this user is kept by the identity provider')
       }
-      // A login may do all that its member may: who can do less must not make one.
-      if (credential.kind === 'key' && !permits(request.auth, '*')) {
-        throw new PasswordRefused('only a key with the scope * of an owner can set a password')
-      }
+      if (credential.kind === 'key') await holdsEverything(request.auth, userId)
       await auth.logins.setPassword(
         userId,
         { email, password, ...(current === undefined ? {} : { current }) },
@@ -113,6 +111,18 @@ export function tokenRoutes(app: App): void {
       }
     }
   })
+
+  // A login may do all that its user may, in all their tenants: a key that can do less must not make one.
+  async function holdsEverything({ scopes, ceiling = new Set() }: Identity, userId: string) {
+    const all = [...ceiling].filter((scope) => !scope.startsWith('!'))
+    if (!all.every((scope) => covers(scopes, scope))) {
+      throw new PasswordRefused('this key may do less than its member: a password would give it the rest')
+    }
+    auth.forgetUser(userId)
+    if ((await auth.memberships(userId)).length > 1) {
+      throw new PasswordRefused('the member of this key is in other tenants too: log in and use the access token')
+    }
+  }
 
   // A key tells of its own tenant only: who finds it must not learn where else its member belongs.
   async function aboutUser(userId: string | null, byKey: boolean) {

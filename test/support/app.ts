@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import { buildApp, type Kernel } from '#core/app.ts'
 import { AuditLog } from '#core/audit/service.ts'
-import { type Auth, createAuth } from '#core/auth/auth.ts'
+import { type Auth, type AuthOptions, createAuth } from '#core/auth/auth.ts'
 import { type Clock, systemClock } from '#core/clock.ts'
 import type { EdgeOptions } from '#core/http/edge/index.ts'
 import { createLog, type Log } from '#core/log.ts'
@@ -48,6 +48,7 @@ export async function testApp(
     kernelPorts?: string[]
     open?: TestDbOptions['open']
     edge?: EdgeOptions
+    auth?: Pick<AuthOptions, 'issuer' | 'limits'>
   } = {}
 ): Promise<TestApp> {
   const { rooms = [], clock = systemClock } = options
@@ -59,7 +60,8 @@ export async function testApp(
     clock,
     pepper: base.secrets.apiKeyPepper,
     userTokenKey: base.secrets.userTokenKey,
-    log
+    log,
+    ...options.auth
   })
   const vault = new Vault({ db: base.db, clock, log, keys: vaultKeys(base.secrets.kek) })
   const audit = new AuditLog({ db: base.db, clock, log, keySeed: base.secrets.auditKeySeed })

@@ -1,0 +1,266 @@
+import { createLocalJWKSet, jwtVerify } from 'jose'
+import t from 'tap'
+import { checkPassword, hashPassword } from '#core/auth/login/password.ts'
+import { refreshTokens } from '#core/auth/login/refresh-token.ts'
+import { createUser } from '#core/auth/users.ts'
+import type { Limits } from '#core/http/limits/types.ts'
+import { newId } from '#core/ids.ts'
+import { Secret } from '#core/secret.ts'
+import { type TestApp, testApp } from '#test/support/app.ts'
+import { FakeClock } from '#test/support/fake-clock.ts'
+import { bearer, identityProvider, join, keyOf } from './support.ts'
+
+const password = 'correct horse battery staple'
+
+const post = (world: TestApp, url: string, payload: object) => world.app.inject({ method: 'POST', url, payload })
+const whoami = (world: TestApp, token: string) => world.app.inject({ url: '/v1/whoami', headers: bearer(token) })
+
+/** A user with a password, member of one tenant. */
+async function citizen(world: TestApp, email: string) {
+  const { id } = await world.db.system((tx) => createUser(tx, { email, password }))
+  const { tenantId } = await world.makeTenant()
+  await join(world, tenantId, id, 'member')
+  const logIn = async () => (await post(world, '/v1/auth/token', { email, password })).json()
+  return { id, tenantId, logIn }
+}
+
+t.test('e-mail and password give an access token that says who one is, signed by the published key', async (t) => {
+  const world = await testApp(t)
+  const { id, tenantId } = await citizen(world, 'ada@example.com')
+  const answer = await post(world, '/v1/auth/token', { email: ' Ada@Example.com ', password })
+  t.equal(answer.statusCode, 200)
+  t.equal(answer.headers['cache-control'], 'no-store')
+  const { accessToken, refreshToken, ...more } = answer.json()
+  t.strictSame(more, { tokenType: 'Bearer', expiresIn: 900 })
+  t.match((await whoami(world, accessToken)).json(), {
+    tenantId,
+    userId: id,
+    keyId: null,
+    role: 'member',
+    user: { email: 'ada@example.com' }
+  })
+  const jwks = (await world.app.inject('/.well-known/jwks.json')).json()
+  const { protectedHeader } = await jwtVerify(accessToken, createLocalJWKSet(jwks), { typ: 'at+jwt' })
+  t.equal(protectedHeader.alg, 'EdDSA')
+  t.notOk('d' in jwks.keys[0], 'without its private half')
+  const stored = JSON.stringify(
+    await world.sql`
+    select u::text, (select string_agg(l::text, '') from core.login l) as logins from core.app_user u`
+  )
+  for (const secret of [password, accessToken, refreshToken])
+    t.notOk(stored.includes(secret), 'nothing of it is stored')
+  t.notOk(world.lines.join('').includes(accessToken) || world.lines.join('').includes(refreshToken))
+})
+
+t.test('a wrong password and an unknown e-mail are one answer after the same work', async (t) => {
+  const world = await testApp(t)
+  await citizen(world, 'ada@example.com')
+  const ask = async (payload: object) => {
+    const before = process.cpuUsage()
+    const answer = await post(world, '/v1/auth/token', payload)
+    const { user, system } = process.cpuUsage(before)
+    const { requestId: _, ...problem } = answer.json()
+    return { text: JSON.stringify(problem), cpuMs: (user + system) / 1000 }
+  }
+  const wrong = await ask({ email: 'ada@example.com', password: `${password}!` })
+  const unknown = await ask({ email: 'nobody@example.com', password })
+  t.match(JSON.parse(wrong.text), { status: 401, code: 'AUTH_CREDENTIALS_WRONG' })
+  t.equal(unknown.text, wrong.text)
+  t.ok(unknown.cpuMs > wrong.cpuMs / 3, `unknown ${unknown.cpuMs} ms, wrong ${wrong.cpuMs} ms`)
+})
+
+t.test('a refresh token is good once; the second time ends the login, whoever came second', async (t) => {
+  const world = await testApp(t)
+  const { logIn } = await citizen(world, 'ada@example.com')
+  const [first, other] = [await logIn(), await logIn()]
+  const refresh = async (refreshToken: string) => await post(world, '/v1/auth/token', { refreshToken })
+  const second = (await refresh(first.refreshToken)).json()
+  t.equal((await whoami(world, second.accessToken)).statusCode, 200)
+  const refusals = [await refresh(first.refreshToken), await refresh(second.refreshToken)]
+  for (const answer of refusals) t.match(answer.json(), { status: 401, code: 'AUTH_REFRESH_REFUSED' })
+  t.ok(world.lines.some((line) => line.includes('a refresh token was used twice')))
+  world.auth.forgetUser((await whoami(world, other.accessToken)).json().userId)
+  t.equal((await whoami(world, second.accessToken)).statusCode, 401, 'its access tokens are over')
+  t.equal((await whoami(world, other.accessToken)).statusCode, 200, 'another login goes on')
+  const { requestId: _, ...invented } = (await refresh(`rt_live_${'A'.repeat(70)}`)).json()
+  const { requestId: __, ...reused } = refusals[0]?.json() ?? {}
+  t.strictSame(invented, reused, 'an invented token learns no more')
+})
+
+t.test('of two who bring a refresh token at once one gets the next', async (t) => {
+  const world = await testApp(t)
+  const { logIn } = await citizen(world, 'ada@example.com')
+  const { refreshToken } = await logIn()
+  const answers = await Promise.all([1, 2, 3].map(() => post(world, '/v1/auth/token', { refreshToken })))
+  t.strictSame(answers.map(({ statusCode }) => statusCode).sort(), [200, 401, 401])
+})
+
+t.test('a login ends after two weeks without use and after three months with it', async (t) => {
+  const world = await testApp(t)
+  const { logIn } = await citizen(world, 'ada@example.com')
+  let { refreshToken } = await logIn()
+  const refresh = () => post(world, '/v1/auth/token', { refreshToken })
+  await world.sql`update core.login set created_at = now() - interval '80 days', expires_at = now() + interval '1 second'`
+  refreshToken = (await refresh()).json().refreshToken
+  const [row] = await world.sql`select expires_at < now() + interval '11 days' as soon from core.login`
+  t.equal(row?.soon, true)
+  await world.sql`update core.login set expires_at = now()`
+  t.equal((await refresh()).statusCode, 401)
+})
+
+t.test('after a logout the access token is refused, here at once and elsewhere after 5 s', async (t) => {
+  const clock = new FakeClock(Date.now())
+  const world = await testApp(t, { clock })
+  const { logIn } = await citizen(world, 'ada@example.com')
+  const { accessToken, refreshToken } = await logIn()
+  t.equal((await whoami(world, accessToken)).statusCode, 200)
+  t.equal((await post(world, '/v1/auth/logout', { refreshToken })).statusCode, 204)
+  t.equal((await whoami(world, accessToken)).statusCode, 401)
+  t.equal((await post(world, '/v1/auth/token', { refreshToken })).statusCode, 401)
+  t.equal((await post(world, '/v1/auth/logout', { refreshToken: 'rt_live_x' })).statusCode, 204, 'says nothing')
+
+  const elsewhere = await logIn()
+  t.equal((await whoami(world, elsewhere.accessToken)).statusCode, 200)
+  await world.sql`update core.login set ended_at = now(), ended_by = 'logout' where ended_at is null`
+  await clock.advance(4_999)
+  t.equal((await whoami(world, elsewhere.accessToken)).statusCode, 200)
+  await clock.advance(1)
+  t.equal((await whoami(world, elsewhere.accessToken)).statusCode, 401)
+})
+
+t.test('an access token is good for 15 minutes', async (t) => {
+  const clock = new FakeClock(Date.now())
+  const world = await testApp(t, { clock })
+  const { logIn } = await citizen(world, 'ada@example.com')
+  const { accessToken } = await logIn()
+  await clock.advance(14 * 60_000)
+  t.equal((await whoami(world, accessToken)).statusCode, 200)
+  await clock.advance(60_000)
+  t.equal((await whoami(world, accessToken)).statusCode, 401)
+})
+
+t.test("the owner's key makes the first login, a new password ends all logins", async (t) => {
+  const world = await testApp(t)
+  const { app, makeTenant, sql } = world
+  const { tenantId } = await makeTenant()
+  const userId = newId()
+  await join(world, tenantId, userId, 'owner')
+  const owner = await keyOf(world, tenantId, userId, ['*'])
+  const set = (headers: object, payload: object) =>
+    app.inject({ method: 'PUT', url: '/v1/auth/password', headers: { ...headers }, payload })
+  const email = 'owner@example.com'
+
+  const narrow = await keyOf(world, tenantId, userId, ['sessions:*'])
+  t.match((await set(narrow.headers, { email, password })).json(), { status: 403, code: 'AUTH_PASSWORD_REFUSED' })
+  t.match((await set(owner.headers, { email, password: 'short' })).json(), { errors: [{ pointer: '/password' }] })
+  t.equal((await set(owner.headers, { email, password })).statusCode, 204)
+  const tokens = (await post(world, '/v1/auth/token', { email, password })).json()
+  t.match((await whoami(world, tokens.accessToken)).json(), { userId, role: 'owner', user: { email } })
+
+  const better = 'staple battery horse correct'
+  for (const currentPassword of [undefined, 'not it at all']) {
+    const refused = await set(bearer(tokens.accessToken), { email, password: better, currentPassword })
+    t.match(refused.json(), { status: 401, code: 'AUTH_CREDENTIALS_WRONG' })
+  }
+  const changed = await set(bearer(tokens.accessToken), { email, password: better, currentPassword: password })
+  t.equal(changed.statusCode, 204)
+  t.equal((await whoami(world, tokens.accessToken)).statusCode, 401)
+  t.equal((await post(world, '/v1/auth/token', { refreshToken: tokens.refreshToken })).statusCode, 401)
+  t.equal((await post(world, '/v1/auth/token', { email, password: better })).statusCode, 200)
+
+  const [somebody, second] = [newId(), await makeTenant()]
+  await join(world, second.tenantId, somebody, 'owner')
+  const other = await keyOf(world, second.tenantId, somebody, ['*'])
+  t.match((await set(other.headers, { email, password })).json(), { status: 409, code: 'AUTH_EMAIL_TAKEN' })
+  await join(world, tenantId, somebody, 'viewer')
+  const wider = await set(other.headers, { email: 'x@example.com', password })
+  t.match(wider.json(), { code: 'AUTH_PASSWORD_REFUSED' }, "a key of one tenant makes no way into its member's others")
+  t.match((await set(second.headers, { email, password })).json(), { code: 'AUTH_PASSWORD_REFUSED' }, 'no member')
+  t.equal((await sql`select 1 from core.app_user`).length, 1)
+})
+
+t.test('an identity provider cannot name a user who logs in here', async (t) => {
+  const idp = await identityProvider(t)
+  const world = await testApp(t, { auth: { issuer: idp.issuer } })
+  const { id, tenantId } = await citizen(world, 'ada@example.com')
+  t.equal((await whoami(world, await idp.token({ sub: id }))).statusCode, 401)
+  const sub = newId()
+  await join(world, tenantId, sub, 'owner')
+  const refused = await world.app.inject({
+    method: 'PUT',
+    url: '/v1/auth/password',
+    headers: bearer(await idp.token({ sub })),
+    payload: { email: 'bob@example.com', password }
+  })
+  t.match(refused.json(), { status: 403, code: 'AUTH_PASSWORD_REFUSED' }, 'and its users have no password here')
+})
+
+t.test('whose token it is can be asked for without a membership, but not of a key', async (t) => {
+  const idp = await identityProvider(t)
+  const world = await testApp(t, { auth: { issuer: idp.issuer } })
+  const { id, logIn } = await citizen(world, 'ada@example.com')
+  const sub = newId()
+  t.strictSame(await world.auth.userOf(await idp.token({ sub })), { userId: sub })
+  t.strictSame(await world.auth.userOf((await logIn()).accessToken), { userId: id })
+  const { key } = await world.makeTenant()
+  for (const token of [key, undefined, 'x', await idp.token({ sub: id })]) {
+    await t.rejects(world.auth.userOf(token), { code: 'AUTH_REQUIRED' })
+  }
+})
+
+t.test('wrong passwords, tokens and keys are counted, right and merely late ones are not', async (t) => {
+  const failed: object[] = []
+  const limits: Limits = {
+    authAllowed: async () => {},
+    authFailed: async (who) => void failed.push(who),
+    take: async () => null,
+    admit: async () => null
+  } as Limits
+  const clock = new FakeClock(Date.now())
+  const world = await testApp(t, { clock, auth: { limits } })
+  const { logIn } = await citizen(world, 'ada@example.com')
+  const { accessToken } = await logIn()
+  const { key } = await world.makeTenant()
+  await whoami(world, key)
+  await clock.advance(16 * 60_000)
+  t.equal((await whoami(world, accessToken)).statusCode, 401)
+  t.strictSame(failed, [])
+  await post(world, '/v1/auth/token', { email: 'Ada@example.com', password: 'not the password' })
+  await post(world, '/v1/auth/token', { refreshToken: 'rt_live_x' })
+  await whoami(
+    world,
+    key.replace(/.$/, (last) => (last === 'a' ? 'b' : 'a'))
+  )
+  await whoami(world, `${accessToken}x`)
+  t.strictSame(failed, [
+    { ip: '127.0.0.1', account: 'ada@example.com' },
+    { ip: '127.0.0.1' },
+    { ip: '127.0.0.1' },
+    { ip: '127.0.0.1' }
+  ])
+})
+
+t.test('hashes tell passwords apart, however their letters are composed, and no hash is nobody', async (t) => {
+  const hash = await hashPassword('ein schönes Passwort')
+  t.equal(await checkPassword(hash, 'ein scho\u0308nes Passwort'), true)
+  t.equal(await checkPassword(hash, 'ein schones Passwort'), false)
+  t.equal(await checkPassword(null, 'ein schönes Passwort'), false)
+})
+
+t.test('too many passwords at once are refused, not queued without end', async (t) => {
+  const results = await Promise.allSettled(Array.from({ length: 60 }, () => checkPassword(null, 'x')))
+  const refused = results.filter((result) => result.status === 'rejected')
+  t.equal(refused.length, 8)
+  t.match(refused[0]?.reason, { code: 'AUTH_LOGIN_BUSY', status: 503 })
+})
+
+t.test('a refresh token with one character changed names no login', async (t) => {
+  const { make, read } = refreshTokens(new Secret('x'.repeat(43)))
+  const claim = { loginId: newId(), generation: 7 }
+  const token = make(claim).reveal()
+  t.strictSame(read(token), claim)
+  for (let i = 0; i < token.length - 1; i++) {
+    t.equal(read(token.slice(0, i) + (token[i] === 'a' ? 'b' : 'a') + token.slice(i + 1)), null, `place ${i}`)
+  }
+  t.equal(refreshTokens(new Secret('y'.repeat(43))).read(token), null, 'made with another secret')
+})
