@@ -84,7 +84,7 @@ export function keyRoutes(app: App): void {
       tags,
       summary: 'Another secret for a key, shown once; the old one still works for a while',
       params: IdParams,
-      body: RotateKey.optional(),
+      body: RotateKey.nullish(),
       response: { 200: CreatedKey }
     },
     handler: async (request, reply) => {

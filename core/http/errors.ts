@@ -57,3 +57,11 @@ export const IdempotencyKeyReused = defineError(
   422,
   () => 'this Idempotency-Key was used for another request'
 )
+
+/** @param location where the thing is that the first request made */
+export const IdempotencyShownOnce = defineError('IDEMPOTENCY_SHOWN_ONCE', 409, (location: string | undefined) => ({
+  message:
+    'this request was carried out before; the secret in its answer was shown then and is kept nowhere: ' +
+    'revoke what it made and ask again with a new Idempotency-Key',
+  details: { ...(location === undefined ? {} : { location }) }
+}))

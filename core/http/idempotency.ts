@@ -1,13 +1,20 @@
 import { createHash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Db, TenantContext, Tx } from '#core/db/types.ts'
-import { IdempotencyInFlight, IdempotencyKeyInvalid, IdempotencyKeyReused } from '#core/http/errors.ts'
+import {
+  IdempotencyInFlight,
+  IdempotencyKeyInvalid,
+  IdempotencyKeyReused,
+  IdempotencyShownOnce
+} from '#core/http/errors.ts'
 
-/** What is sent, and sent again. `body` is JSON; header names in lower case. Never put a secret into it: it is stored. */
+/** What is sent, and sent again. `body` is JSON and is stored, header names in lower case. */
 export interface Answer<Body = unknown> {
   status: number
   body: Body
   headers?: Record<string, string>
+  /** The body holds a secret: it is sent and not stored. A repeat is told that it was done (409) and where the thing is. */
+  shownOnce?: boolean
   /** True when this is the stored answer of an earlier request. */
   replayed?: boolean
 }
@@ -19,7 +26,7 @@ const retentionHours = 24
  * Runs `work` in the caller's tenant transaction; with an Idempotency-Key header at most once per key: the answer is
  * stored in the same transaction, so there is no moment at which the effect exists and the answer does not.
  * @param digest 32 bytes that stand for the body where it is not JSON (a multipart upload)
- * @throws IdempotencyKeyInvalid (400), IdempotencyInFlight (409), IdempotencyKeyReused (422); whatever `work` throws
+ * @throws IdempotencyKeyInvalid (400), IdempotencyInFlight, IdempotencyShownOnce (409), IdempotencyKeyReused (422); whatever `work` throws
  *   undoes everything, and the same key may be tried again
  */
 export async function idempotent<Body>(
@@ -57,18 +64,22 @@ export async function runIdempotent<Body>(
     const [[lock], [stored]] = await Promise.all([
       tx<{ mine: boolean }[]>`
         select pg_try_advisory_xact_lock(hashtextextended(${`idempotency|${context.tenantId}|${key}`}, 0)) as mine`,
-      tx<StoredAnswer<Body>[]>`select fingerprint, status, body, headers from core.idempotency where key = ${key}`
+      tx<
+        StoredAnswer<Body>[]
+      >`select fingerprint, status, body, headers, shown_once as "shownOnce" from core.idempotency where key = ${key}`
     ])
     if (!lock?.mine) throw new IdempotencyInFlight()
     if (stored) {
       if (!Buffer.from(fingerprint).equals(stored.fingerprint)) throw new IdempotencyKeyReused()
+      if (stored.shownOnce) throw new IdempotencyShownOnce(stored.headers.location)
       return { status: stored.status, body: stored.body, headers: stored.headers, replayed: true }
     }
     const answer = await work(tx)
+    const { status, headers = {}, shownOnce = false } = answer
+    const body = JSON.stringify((shownOnce ? null : answer.body) ?? null)
     await tx`
-      insert into core.idempotency (key, fingerprint, status, body, headers)
-      values (${key}, ${Buffer.from(fingerprint)}, ${answer.status}, ${JSON.stringify(answer.body ?? null)}::text::json,
-              ${tx.json(answer.headers ?? {})})`
+      insert into core.idempotency (key, fingerprint, status, body, headers, shown_once)
+      values (${key}, ${Buffer.from(fingerprint)}, ${status}, ${body}::text::json, ${tx.json(headers)}, ${shownOnce})`
     return answer
   })
 }
@@ -78,6 +89,7 @@ interface StoredAnswer<Body> {
   status: number
   body: Body
   headers: Record<string, string>
+  shownOnce: boolean
 }
 
 /** SHA-256 of method, path and body; the order of an object's keys does not matter. */

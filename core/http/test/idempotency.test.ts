@@ -144,3 +144,24 @@ t.test('the sweep deletes what is older than 24 hours, in batches', async (t) =>
   t.equal(await sweepIdempotency(db, 2), 7) // 24 h and some microseconds old counts
   t.equal(Number((await sql`select count(*) from core.idempotency`)[0]?.count), 23)
 })
+
+t.test(
+  'an answer with a secret is given once: a repeat makes no second one, and the secret is stored nowhere',
+  async (t) => {
+    const { app, makeTenant, sql } = await testApp(t)
+    const { headers } = await makeTenant()
+    const payload = { name: 'once', scopes: ['keys:read'] }
+    const post = (body: object = payload) =>
+      app.inject({ method: 'POST', url: '/v1/keys', headers: { ...headers, 'idempotency-key': 'k' }, payload: body })
+    const first = await post()
+    t.equal(first.statusCode, 201)
+    const { id, key } = first.json()
+    const again = await post()
+    t.match(again.json(), { status: 409, code: 'IDEMPOTENCY_SHOWN_ONCE', location: `/v1/keys/${id}` })
+    t.match((await post({ ...payload, name: 'other' })).json(), { code: 'IDEMPOTENCY_KEY_REUSED' })
+    t.equal((await sql`select 1 from core.api_key where name = 'once'`).length, 1)
+    const [row] = await sql`select row_to_json(i)::text as text from core.idempotency i`
+    t.notMatch(row?.text, key.split('_').at(-1))
+    t.equal((await app.inject({ url: '/v1/whoami', headers: { authorization: `Bearer ${key}` } })).statusCode, 200)
+  }
+)

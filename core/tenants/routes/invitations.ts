@@ -4,6 +4,7 @@ import { bearer } from '#core/auth/guard.ts'
 import { createUser, hashPassword } from '#core/auth/users.ts'
 import type { Tx } from '#core/db/types.ts'
 import { RequestInvalid } from '#core/errors.ts'
+import { idempotent, sendAnswer } from '#core/http/idempotency.ts'
 import { decodeCursor, PageQuery, page, pageOf } from '#core/http/page.ts'
 import { IdParams } from '#core/http/validation.ts'
 import type { App } from '#core/plugin.ts'
@@ -17,7 +18,7 @@ const tags = ['members']
 const ACCEPT = '/v1/invitations/accept'
 
 export function invitationRoutes(app: App, plans: PlanTable): void {
-  // No Idempotency-Key here: its stored answer would hold the token in the clear.
+  // shownOnce: a stored answer would hold the token in the clear.
   app.route({
     method: 'POST',
     url: '/v1/invitations',
@@ -29,8 +30,12 @@ export function invitationRoutes(app: App, plans: PlanTable): void {
       response: { 201: CreatedInvitation }
     },
     handler: async (request, reply) => {
-      const invited = await request.tenant((tx) => invite(tx, plans, request.auth, request.body))
-      return reply.status(201).headers({ 'cache-control': 'no-store' }).send(showInvited(invited))
+      const answer = await idempotent(request, async (tx) => {
+        const invited = await invite(tx, plans, request.auth, request.body)
+        const headers = { location: `/v1/invitations/${invited.row.id}`, 'cache-control': 'no-store' }
+        return { status: 201, body: showInvited(invited), headers, shownOnce: true }
+      })
+      return sendAnswer(reply, answer)
     }
   })
 
