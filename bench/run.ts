@@ -1,4 +1,4 @@
-// npm run bench -- [sessions] [startup] [sandbox] [bus] [--rounds 7] [--quick] [--json] [--proof]; all but bus by default.
+// npm run bench -- [sessions] [startup] [sandbox] [rls] [bus] [--rounds 7] [--quick] [--json] [--proof]; all but bus by default.
 // Ours and the peers on one PostgreSQL, in turn, round by round. Only the ratios of one run count: machines differ.
 import { spawnSync } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
@@ -70,7 +70,7 @@ const lines = [
 
 const rounds = flags.quick ? 2 : Math.max(1, Number(flags.rounds))
 const shrink = flags.quick ? 0.2 : 1
-const parts = positionals.length > 0 ? positionals : ['sessions', 'startup', 'sandbox']
+const parts = positionals.length > 0 ? positionals : ['sessions', 'startup', 'sandbox', 'rls']
 const say = (line: string) => process.stderr.write(`${line}\n`)
 
 const database = await benchDatabase(process.env.DATABASE_URL)
@@ -85,6 +85,7 @@ try {
   await database.end()
 }
 if (parts.includes('sandbox')) alone('./sandbox.ts', String(rounds))
+if (parts.includes('rls')) alone('./rls.ts', String(rounds))
 if (parts.includes('bus')) alone('./bus.ts')
 
 async function writeProof(text: string): Promise<void> {
