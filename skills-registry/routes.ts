@@ -29,7 +29,7 @@ export function registryRoutes(app: App, deps: PublishDeps): void {
   app.route({
     method: 'POST',
     url: '/v1/registry/skills',
-    config: { permission: 'skills:publish' },
+    config: { permission: 'skills:publish', limit: 'heavy' },
     schema: {
       tags,
       summary: 'Publish a signed package: multipart parts package (.skill) and bundle (.skill.bundle.json)',
