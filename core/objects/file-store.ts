@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { type Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { isScope, parseDigest, parseScope } from './address.ts'
-import { ObjectCorrupt, ObjectNotFound, ObjectTooLarge } from './errors.ts'
+import { ObjectAddressInvalid, ObjectCorrupt, ObjectNotFound, ObjectTooLarge } from './errors.ts'
 import type { ObjectStore, PutLimits, StoredObject } from './store.ts'
 
 const oneGiB = 2 ** 30
@@ -105,6 +105,25 @@ export class FileObjectStore implements ObjectStore {
       }
     }
     return { scopes, strays }
+  }
+
+  async *list(scope: string): AsyncGenerator<StoredObject> {
+    const folder = join(this.#dir, parseScope(scope))
+    for (const prefix of (await readdir(folder).catch(orMissing)) ?? []) {
+      if (!/^[0-9a-f]{2}$/.test(prefix)) continue
+      for (const hex of (await readdir(join(folder, prefix)).catch(orMissing)) ?? []) {
+        const found = await stat(join(folder, prefix, hex)).catch(orMissing)
+        if (found && /^[0-9a-f]{64}$/.test(hex)) yield { digest: `sha256:${hex}`, size: found.size }
+      }
+    }
+  }
+
+  async clear(tenantId: string): Promise<number> {
+    if (tenantId === 'platform') throw new ObjectAddressInvalid('scope', tenantId)
+    let count = 0
+    for await (const _object of this.list(tenantId)) count += 1
+    await rm(join(this.#dir, parseScope(tenantId)), { recursive: true, force: true, maxRetries: 3 })
+    return count
   }
 
   async remove(scope: string, digest: string): Promise<boolean> {

@@ -36,6 +36,13 @@ export interface ObjectStore {
   has(scope: string, digest: string): Promise<boolean>
   /** Names of all scopes, and of whatever else stands among them and should not. */
   scopes(): Promise<{ scopes: string[]; strays: string[] }>
+  /** Every object of a scope, in no order; one that comes or goes meanwhile may be missing. @throws ObjectAddressInvalid */
+  list(scope: string): AsyncIterable<StoredObject>
+  /**
+   * Removes all of a tenant's objects, also what is just being put.
+   * @returns how many. @throws ObjectAddressInvalid for `platform`: others stand on what is published
+   */
+  clear(tenantId: string): Promise<number>
   /** @returns whether it was there. @throws ObjectAddressInvalid (400) */
   remove(scope: string, digest: string): Promise<boolean>
 }

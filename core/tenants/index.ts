@@ -1,5 +1,6 @@
 import { definePlugin } from '#core/plugin.ts'
 import { TenantPlanChanged } from './events.ts'
+import { exportRoute } from './routes/export.ts'
 import { invitationRoutes } from './routes/invitations.ts'
 import { memberRoutes } from './routes/members.ts'
 import { ownRoutes } from './routes/own.ts'
@@ -27,6 +28,7 @@ export const tenantsRoom = definePlugin({
     ownRoutes(app)
     memberRoutes(app)
     invitationRoutes(app, plans)
+    exportRoute(app)
     platformRoutes(app, plans)
   }
 })
