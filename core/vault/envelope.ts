@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import type { Tx } from '#core/db/types.ts'
-import { errorMessage, Internal } from '#core/errors.ts'
+import { AppError, errorMessage, Internal } from '#core/errors.ts'
 import { Secret } from '#core/secret.ts'
 import { associated, open, seal } from './crypto.ts'
-import { KekMissing, Unreadable } from './errors.ts'
+import { Unreadable } from './errors.ts'
 import type { KeyWrapper } from './keys.ts'
 import { type DataKeyRow, insertDataKey, type SealedRow, useDataKey } from './store.ts'
 
@@ -33,13 +33,13 @@ export async function withSealer<T>(tx: Tx, wrapper: KeyWrapper, work: (seal: Se
   }
 }
 
-/** @throws Unreadable when the row is not what was sealed, KekMissing */
+/** @throws Unreadable when the row is not what was sealed; what the wrapper says of itself (KekMissing) */
 export async function openSealed(wrapper: KeyWrapper, name: string, row: SealedRow): Promise<Secret> {
   const fail = (reason: string, error?: unknown) => new Unreadable(name, row.version, reason, error)
   // A left join: shredded, or restored without its data key.
   if (row.wrapped === null) throw fail('its data key is gone')
   const key = await wrapper.unwrap(row.tenantId, row.wrapped, row.kekVersion).catch((error) => {
-    if (error instanceof KekMissing) throw error
+    if (error instanceof AppError) throw error
     throw fail(`its data key does not unwrap (${errorMessage(error)})`, error)
   })
   try {

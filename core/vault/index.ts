@@ -1,5 +1,6 @@
 import { definePlugin } from '#core/plugin.ts'
 import type { Ports } from '#core/ports/ports.ts'
+import type { SecretsPort } from '#core/ports/secrets.ts'
 import { addVaultChecks } from './doctor.ts'
 import { platformRoutes } from './platform-routes.ts'
 import { secretRoutes } from './routes.ts'
@@ -7,7 +8,7 @@ import { secretRoutes } from './routes.ts'
 /** Secrets at rest: put, rotated, granted, and revealed only to who attaches them to an outgoing request. */
 export const vaultRoom = definePlugin({
   name: 'vault',
-  needs: ['db', 'tenants', 'audit'],
+  needs: ['db', 'tenants'],
   tables: ['vault.data_key', 'vault.secret', 'vault.secret_grant'],
   provides: ['secrets'],
   permissions: {
@@ -17,7 +18,8 @@ export const vaultRoom = definePlugin({
   },
   migrations: new URL('./sql/', import.meta.url),
   register(app) {
-    if (app.hasDecorator('ports')) app.getDecorator<Ports>('ports').provide('secrets', app.vault)
+    const port: SecretsPort = app.vault
+    if (app.hasDecorator('ports')) app.getDecorator<Ports>('ports').provide('secrets', port)
     addVaultChecks(app.doctor, app.db, app.vault)
     secretRoutes(app)
     platformRoutes(app)

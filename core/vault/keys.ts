@@ -16,7 +16,11 @@ export interface KeyWrapper {
   readonly versions: ReadonlySet<number>
   /** @param dataKey 32 bytes; the caller zeroes them */
   wrap(tenantId: string, dataKey: Uint8Array): Promise<Uint8Array>
-  /** @returns 32 bytes, which the caller zeroes. @throws when version, tenant or bytes are not those of `wrap` */
+  /**
+   * @returns 32 bytes, which the caller zeroes
+   * @throws AppError when it cannot say (KekMissing; a KMS that does not answer: 503); any other error means that
+   *   tenant, version or bytes are not those of `wrap`
+   */
   unwrap(tenantId: string, wrapped: Uint8Array, version: number): Promise<Buffer>
 }
 

@@ -1,7 +1,7 @@
 import { auditAs } from '#core/audit/audit.ts'
 import type { Clock } from '#core/clock.ts'
 import type { Actor, Db } from '#core/db/types.ts'
-import { errorMessage } from '#core/errors.ts'
+import { AppError, errorMessage } from '#core/errors.ts'
 import type { Log } from '#core/log.ts'
 import { KekMissing, KekWrong } from './errors.ts'
 import * as keyStore from './key-store.ts'
@@ -101,6 +101,7 @@ export class KekRotation {
         key.fill(0)
         return
       } catch (error) {
+        if (error instanceof AppError) throw error
         last = error
       }
     }

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
+import { DatabaseUnavailable } from '#core/db/index.ts'
 import { newId } from '#core/ids.ts'
 import { must } from '#core/must.ts'
 import { Secret } from '#core/secret.ts'
@@ -153,6 +154,14 @@ t.test('another key encryption key under the same number opens nothing, a missin
   })
   const keys = { ...vaultKeys(other), wrapper: new LocalKeys([[7, other]]) }
   const without = new Vault({ db, clock, log, keys })
+  const away = Object.assign(Object.create(vault.wrapper), {
+    unwrap: async () => {
+      throw new DatabaseUnavailable('the KMS does not answer')
+    }
+  })
+  await t.rejects(reveal(a, 'TOKEN', undefined, new Vault({ db, clock, log, keys: { ...keys, wrapper: away } })), {
+    code: DatabaseUnavailable.code
+  })
   await t.rejects(reveal(a, 'TOKEN', undefined, without), { code: 'VAULT_KEK_MISSING', message: /version 1,/ })
 })
 
