@@ -91,7 +91,7 @@ union all select 'no_tenant_policy', g.name || ' ' || g.verb from granted g cros
 union all select 'shared_read', s.name from shown s where s.oid in (select polrelid from shared)
 -- "true" for a role that no restrictive policy of the table binds. agentos_system is given rows across tenants on purpose.
 union all select 'policy_true', p.polrelid::regclass || ' ' || p.polname from pg_policy p
-  where p.polpermissive
+  join rel on rel.oid = p.polrelid where p.polpermissive
     and 'true' in (pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
     and p.polroles <> array[(select oid from pg_roles where rolname = 'agentos_system')]
     and not exists (select from pg_policy r where r.polrelid = p.polrelid and not r.polpermissive and r.polroles = p.polroles)

@@ -6,7 +6,8 @@
 do $$
 begin
   execute format('create function core.uid() returns uuid language sql stable parallel safe as %L',
-    case when to_regprocedure('auth.uid()') is not null and has_schema_privilege('auth', 'usage') then 'select auth.uid()'
+    case when case when has_schema_privilege(to_regnamespace('auth')::oid, 'usage') -- else looking for it raises
+      then to_regprocedure('auth.uid()') is not null end then 'select auth.uid()'
     else $f$select (nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::pg_catalog.jsonb
       operator(pg_catalog.->>) 'sub')::pg_catalog.uuid$f$ end);
 end
