@@ -63,8 +63,6 @@ const Hello = z.strictObject({
   batch: z.boolean().optional()
 })
 
-/** With the gateway's renewal every 2.5 s, what was revoked on another host ends the connection within 5 s. */
-const RENEWAL_AGE_MS = 2000
 const UNAUTHORISED: [number, string] = [Close.unauthorized, 'no longer authorised']
 const SUSPENDED: [number, string] = [Close.forbidden, 'tenant suspended']
 
@@ -128,10 +126,10 @@ export class Connection {
   }
 
   /** Asks again who this is, for what the connection does without being asked: sending events. */
-  async renew(): Promise<void> {
+  async renew(maxAgeMs: number): Promise<void> {
     if (!this.identity || this.#ended.signal.aborted) return
     try {
-      const now = await this.#reauthorize(RENEWAL_AGE_MS)
+      const now = await this.#reauthorize(maxAgeMs)
       if (this.subscriptions.size > 0) this.#context.auth.require(now, 'events:read')
     } catch (thrown) {
       // What else fails is the database's trouble, not the client's.

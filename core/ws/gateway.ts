@@ -27,6 +27,8 @@ export interface GatewayOptions {
   heartbeatMs?: number
   /** How often every connection's credential is checked anew. Default 2500. */
   renewMs?: number
+  /** How old the answer to that may be: with renewMs, the time in which a revocation anywhere ends it. Default 2000. */
+  renewalAgeMs?: number
   limits?: Partial<ConnectionLimits>
   /** Counts calls with the tenant's other requests: nobody gets around a limit by changing the door. */
   rates?: Limits | undefined
@@ -74,9 +76,10 @@ export class Gateway {
       admit: (connection, tenantId) => this.#admit(connection, tenantId),
       gone: (connection) => this.#gone(connection)
     }
+    const { renewalAgeMs = 2000 } = options
     this.#timers = [
       this.#clock.every(heartbeatMs, () => this.#each((connection) => connection.beat())),
-      this.#clock.every(options.renewMs ?? 2500, () => this.#each((connection) => void connection.renew()))
+      this.#clock.every(options.renewMs ?? 2500, () => this.#each((connection) => void connection.renew(renewalAgeMs)))
     ]
     this.#addOwnMethods()
   }

@@ -35,22 +35,21 @@ export interface TestApp extends TestDb {
 /** Parts of a kernel that stand on the ones that testApp makes: bus, actors, jobs... */
 type MoreParts = (base: Kernel & TestDb) => Promise<Partial<Kernel>> | Partial<Kernel>
 
+export interface TestAppOptions {
+  rooms?: Seat[]
+  clock?: Clock
+  parts?: MoreParts
+  kernelPorts?: string[]
+  open?: TestDbOptions['open']
+  edge?: EdgeOptions
+  auth?: Pick<AuthOptions, 'issuer' | 'limits'>
+}
+
 /**
  * The real app on a database of its own: all core migrations, those of `rooms`, no listener (use `app.inject`, or
  * `await app.listen({ port: 0 })` where sockets matter). Closed at the end of `t`.
  */
-export async function testApp(
-  t: Pick<Test, 'teardown'>,
-  options: {
-    rooms?: Seat[]
-    clock?: Clock
-    parts?: MoreParts
-    kernelPorts?: string[]
-    open?: TestDbOptions['open']
-    edge?: EdgeOptions
-    auth?: Pick<AuthOptions, 'issuer' | 'limits'>
-  } = {}
-): Promise<TestApp> {
+export async function testApp(t: Pick<Test, 'teardown'>, options: TestAppOptions = {}): Promise<TestApp> {
   const { rooms = [], clock = systemClock } = options
   const base = await testDb(t, { rooms: [...coreMigrations, ...migrationsOf(rooms)], open: options.open ?? {} })
   const lines: string[] = []

@@ -7,7 +7,7 @@ import { defineEvent } from '#core/events.ts'
 import { type LimitTable, RateLimits } from '#core/http/limits/index.ts'
 import { must } from '#core/must.ts'
 import { Gateway, type GatewayOptions, gatewayRoom } from '#core/ws/index.ts'
-import { testApp } from '#test/support/app.ts'
+import { type TestAppOptions, testApp } from '#test/support/app.ts'
 import { until } from '#test/support/until.ts'
 
 export const Rang = defineEvent('bell.rang', {
@@ -61,9 +61,11 @@ export type Served = Awaited<ReturnType<typeof serve>>
 export async function serve(
   t: Test,
   { table, ...options }: Partial<GatewayOptions> & { table?: LimitTable } = {},
-  methods: (gateway: Gateway) => void = () => {}
+  methods: (gateway: Gateway) => void = () => {},
+  app: Pick<TestAppOptions, 'auth'> = {}
 ) {
   const test = await testApp(t, {
+    ...app,
     rooms: [{ room: gatewayRoom }],
     parts: ({ db, auth, log, clock }) => {
       const bus = createBus({ db, log })
@@ -73,11 +75,11 @@ export async function serve(
       return { bus, ws }
     }
   })
-  const { app } = test
-  await app.bus.start()
-  t.teardown(() => app.bus.stop())
-  await app.listen({ port: 0, host: '127.0.0.1' })
-  const address = app.server.address()
+  const { bus, server } = test.app
+  await bus.start()
+  t.teardown(() => bus.stop())
+  await test.app.listen({ port: 0, host: '127.0.0.1' })
+  const address = server.address()
   const port = typeof address === 'object' ? must(address, 'the address').port : 0
   const url = `ws://127.0.0.1:${port}/v1/ws`
   const clients = new Set<Client>()
@@ -98,7 +100,7 @@ export async function serve(
   }
   const emit = (tenantId: string, count: number, pad?: string) =>
     test.db.tenant(tenantId, (tx) =>
-      app.bus.emitAll(
+      bus.emitAll(
         tx,
         Array.from({ length: count }, (_, i) => ({
           type: Rang,
