@@ -79,7 +79,8 @@ export function scrubJson(text: string): string {
 
 // The hint is looked for first: it is nearly never there, and many times cheaper than its pattern.
 const patterns: { hint: string; pattern: RegExp }[] = [
-  { hint: 'ak_', pattern: /\bak_[a-z]+_[0-9A-Za-z]{8}_[0-9A-Za-z_]{20,}/g }, // our API keys
+  { hint: '_live_', pattern: /\b[a-z]{2}_live_[\w-]{20,}/g }, // ours: API keys, refresh tokens, WebSocket tickets
+  { hint: 'inv_', pattern: /\binv_[\w-]{40,}/g }, // ours: invitations
   { hint: 'whsec_', pattern: /\bwhsec_[0-9A-Za-z+/=_-]{8,}/g }, // Standard Webhooks
   { hint: 'eyJ', pattern: /(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g }, // JWT
   { hint: 'sk-', pattern: /\bsk-[\w-]{16,}/g }, // model providers

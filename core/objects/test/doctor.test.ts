@@ -8,7 +8,7 @@ import { createTenant } from '#core/tenants/tenants.ts'
 import { testDb } from '#test/support/db.ts'
 
 t.test('the line of the objects is red as soon as something stands under no tenant', async (t) => {
-  const { db } = await testDb(t, { rooms: coreMigrations })
+  const { db } = await testDb(t, { rooms: [...coreMigrations] })
   const dir = join(t.testdir(), 'objects')
   const store = new FileObjectStore({ dir })
   const check = objectsCheck(store, db)
