@@ -4,7 +4,7 @@ import { DatabaseUnavailable } from '#core/db/index.ts'
 import { newId } from '#core/ids.ts'
 import { must } from '#core/must.ts'
 import { Secret } from '#core/secret.ts'
-import { LocalKeys, vaultKeys } from '#core/vault/keys.ts'
+import { type KeyWrapper, LocalKeys, vaultKeys } from '#core/vault/keys.ts'
 import { Vault } from '#core/vault/vault.ts'
 import { testApp } from '#test/support/app.ts'
 
@@ -163,6 +163,33 @@ t.test('another key encryption key under the same number opens nothing, a missin
     code: DatabaseUnavailable.code
   })
   await t.rejects(reveal(a, 'TOKEN', undefined, without), { code: 'VAULT_KEK_MISSING', message: /version 1,/ })
+})
+
+t.test('data keys are zeroed when the work with them is done', async (t) => {
+  const seen: Uint8Array[] = []
+  const spy: KeyWrapper = {
+    current: 1,
+    versions: new Set([1]),
+    async wrap(tenantId, dataKey) {
+      seen.push(dataKey)
+      return await vault.wrapper.wrap(tenantId, dataKey)
+    },
+    async unwrap(tenantId, wrapped, version) {
+      const key = await vault.wrapper.unwrap(tenantId, wrapped, version)
+      t.ok(key.some((byte) => byte !== 0))
+      seen.push(key)
+      return key
+    }
+  }
+  const watched = new Vault({ db, clock, log, keys: { ...vaultKeys(server.secrets.kek), wrapper: spy } })
+  const a = await tenant()
+  await db.tenant(a, (tx) => watched.put(tx, 'TOKEN', new Secret('value')))
+  await db.tenant(a, (tx) => watched.grant(tx, 'TOKEN', { kind: 'skill', grantee: skill }, null))
+  t.equal(await reveal(a, 'TOKEN', undefined, watched), 'value')
+  await sql`update vault.secret set sealed = set_byte(sealed, 30, get_byte(sealed, 30) # 1) where tenant_id = ${a}`
+  await t.rejects(reveal(a, 'TOKEN', undefined, watched))
+  t.equal(seen.length, 4)
+  t.notOk(seen.some((key) => key.some((byte) => byte !== 0)))
 })
 
 t.test('a data key that sealed its share is followed by another, and values move as they are read', async (t) => {
