@@ -108,6 +108,11 @@ export const variables = {
     example: 'https://app.example.com,http://localhost:5173',
     schema: origins
   },
+  RATE_LIMITS: {
+    about: 'JSON file of your own limits of requests, in the form of config/limits.json. Default that file.',
+    example: '/etc/agentos/limits.json',
+    schema: z.string().min(1)
+  },
   AGENTOS_HOME: {
     about: 'Folder of what this server keeps: embedded database, secret, owner key. Default .agentos.',
     example: '.agentos',
@@ -200,6 +205,8 @@ export interface Env {
   trustProxy: readonly string[] | number | false
   /** As browsers send them: scheme, host and port. */
   allowedOrigins: readonly string[]
+  /** null: config/limits.json. */
+  rateLimits: string | null
   /** Absolute. */
   home: string
   secret: Secret
@@ -260,6 +267,7 @@ export function loadEnv(source: Source = process.env): Env {
     redisUrl: secretOf(read('REDIS_URL')),
     trustProxy: read('TRUST_PROXY') ?? (false as const),
     allowedOrigins: read('ALLOWED_ORIGINS') ?? [],
+    rateLimits: read('RATE_LIMITS') ?? null,
     home,
     vaultKeks: secretOf(read('VAULT_KEKS')),
     jwtIssuer: jwtIssuerOf(

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { deriveSecrets, type MigrationRoom } from '#core/db/index.ts'
-import { LimitTable } from '#core/http/limits/index.ts'
 import { coreMigrations } from '#core/migrations.ts'
 import { migrationsOf, type Seat } from '#core/plugin.ts'
 import { PlanTable } from '#core/tenants/plans.ts'
@@ -12,9 +11,6 @@ import type { Env } from './env.ts'
 
 /** The plans and their limits: the numbers are config's. */
 export const planTable = PlanTable.parse(JSON.parse(readFileSync(new URL('./plans.json', import.meta.url), 'utf8')))
-
-/** Requests a minute, by plan and by address. */
-export const limitTable = LimitTable.parse(JSON.parse(readFileSync(new URL('./limits.json', import.meta.url), 'utf8')))
 
 /** Every room of this server, with its options; the boot order follows from their needs. */
 export function seats(env: Pick<Env, 'home' | 'sandboxRequire'> & Partial<Pick<Env, 'secret'>>): Seat[] {

@@ -16,7 +16,8 @@ import { guardForLife } from '#core/secret.ts'
 import { vaultKeys } from '#core/vault/keys.ts'
 import { prepareDatabase } from './database.ts'
 import type { Env } from './env.ts'
-import { limitTable, migrations, planTable, seats } from './plugins.ts'
+import { loadLimits } from './limits.ts'
+import { migrations, planTable, seats } from './plugins.ts'
 
 export const PortTaken = defineError(
   'CONFIG_PORT_TAKEN',
@@ -79,7 +80,7 @@ export async function startServer(
       concurrency: env.concurrency,
       eventRetentionDays: env.eventRetentionDays,
       plans: planTable,
-      limits: limitTable,
+      limits: loadLimits(env.rateLimits),
       redisUrl: env.redisUrl
     })
     kernel.shutdown.step('release-leases', 'host', () => host.release())

@@ -77,6 +77,7 @@ export async function makeWorld(t: { teardown(run: () => unknown): unknown }, ki
       const host = spawnServer(entry, args, {
         DATABASE_URL: base.url,
         AGENTOS_SECRET: base.secret.reveal(),
+        RATE_LIMITS: new URL('./no-limits.json', import.meta.url).pathname,
         AGENTOS_HOME: home(name),
         OBJECTS_DIR: join(dir, 'objects'),
         ...(crashAt === undefined ? {} : { AGENTOS_CRASH_AT: crashAt })
