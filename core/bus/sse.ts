@@ -12,8 +12,10 @@ export interface SseOptions {
   clock: Clock
   tenantId: string
   query: FollowQuery
-  /** Asks with each ping whether the client may still have these events; 401 or 403 ends the stream. */
+  /** Asks whether the client may still have these events; 401 or 403 ends the stream. */
   renew: () => Promise<void>
+  /** How often that is asked. Default 2.5 s: with answers of at most 2 s, a revocation anywhere ends the stream within 5. */
+  renewMs?: number
   /** Streams of one tenant on one bus, default 200. */
   perTenant?: number
   /** Comments keep proxies from cutting an idle stream. Default 15 s. */
@@ -68,6 +70,8 @@ export function streamEvents(reply: FastifyReply, options: SseOptions): void {
   let stalled: { cancel(): void } | undefined
   const ping = clock.every(options.pingMs ?? 15_000, () => {
     if (!out.writableNeedDrain) out.write(': ping\n\n')
+  })
+  const renewal = clock.every(options.renewMs ?? 2500, () => {
     options.renew().catch((thrown) => {
       // What else fails is the database's trouble, not the client's.
       if (thrown instanceof AppError && (thrown.status === 401 || thrown.status === 403)) end()
@@ -76,6 +80,7 @@ export function streamEvents(reply: FastifyReply, options: SseOptions): void {
   const end = () => {
     leave()
     ping.cancel()
+    renewal.cancel()
     stalled?.cancel()
     subscription?.close()
     signal?.removeEventListener('abort', end)

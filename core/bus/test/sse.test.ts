@@ -27,6 +27,7 @@ async function serve(t: Test, more: Partial<SseOptions> = {}) {
       tenantId,
       query,
       pingMs: 20,
+      renewMs: 20,
       renew: async () => {},
       ...more,
       last: (event) => event.type === 'probe.tocked'
