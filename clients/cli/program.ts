@@ -47,11 +47,11 @@ export async function run(argv: readonly string[], around: Surroundings): Promis
 
 function programOf({ env, stdout, stderr, interrupted: signal }: Surroundings): Command {
   const program = new Command('agentos')
+  const screenOf = (): Screen => ({ stdout, json: program.opts<{ json?: boolean }>().json ?? false })
   const start = () => {
     if (signal.aborted) throw interrupted()
-    const { json = false, tenant } = program.opts<{ json?: boolean; tenant?: string }>()
-    const screen: Screen = { stdout, json }
-    return { api: new Api(connectionOf(env, tenant), signal), screen }
+    const { tenant } = program.opts<{ tenant?: string }>()
+    return { api: new Api(connectionOf(env, tenant), signal), screen: screenOf() }
   }
   program
     .description('Looks into a running AgentOS server through its public API.')
@@ -68,7 +68,7 @@ function programOf({ env, stdout, stderr, interrupted: signal }: Surroundings): 
         write(`agentos: ${plain(text.replace(/^error: /, '')).replace(/\.$/, '')}; see agentos --help\n`)
     })
   addDoctor(program, start)
-  addAudit(program, start)
+  addAudit(program, start, () => ({ screen: screenOf() }))
   addWhoami(program, start)
   return program
 }

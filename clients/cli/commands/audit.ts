@@ -1,9 +1,11 @@
-import { createWriteStream } from 'node:fs'
+import { createReadStream, createWriteStream } from 'node:fs'
 import { unlink } from 'node:fs/promises'
+import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
 import type { Api } from '../api.ts'
+import { type FileReport, verifyFile } from '../audit-file.ts'
 import { json, line, paint, plain, type Screen, table } from '../print.ts'
 import { Exit, Stop } from '../stop.ts'
 
@@ -23,17 +25,28 @@ interface Verified {
   unsealed: number
   faults: number
   firstFault: { seq: number | null; what: string } | null
+  key: { id: string; publicKey: string }
 }
 
 type Start = () => { api: Api; screen: Screen }
+interface Offline {
+  screen: Screen
+}
 
 const HELP = `
 Examples:
   agentos audit list --action 'key.*'     who made and revoked keys, newest first
   agentos audit verify                    does the whole chain still hold? exit code 1 where it does not
+  agentos audit verify audit.ndjson       does this export still hold? asks nobody
   agentos audit export -o audit.ndjson    the signed chain, to be kept and verified elsewhere`
 
-export function addAudit(program: Command, start: Start): void {
+const VERIFY_HELP = `
+Examples:
+  agentos audit verify                    the line to keep: through which row, and by which key
+  agentos audit verify audit.ndjson --key "$KEY_ID"
+  gunzip < audit.ndjson.gz | agentos audit verify -`
+
+export function addAudit(program: Command, start: Start, offline: () => Offline): void {
   const audit = program
     .command('audit')
     .summary('what was done in this tenant, by whom')
@@ -42,9 +55,16 @@ export function addAudit(program: Command, start: Start): void {
   addList(audit, start)
   audit
     .command('verify')
-    .description('Walks the whole chain and says whether a row was changed, removed or reordered.')
-    .addHelpText('after', '\nExample:\n  agentos audit verify --json')
-    .action(() => verify(start()))
+    .description(
+      'Says whether a row was changed, removed or reordered. Without a file the server walks its chain, and its export is ' +
+        'verified here as well; with one nobody is asked.'
+    )
+    .argument('[file]', 'an export; - for stdin')
+    .option('--key <key>', "the server's public key or its id, which `agentos audit verify` shows: trust no other")
+    .addHelpText('after', VERIFY_HELP)
+    .action((file: string | undefined, { key }: { key?: string }) =>
+      file === undefined ? verify(start(), key) : verifyOffline(offline(), file, key)
+    )
   audit
     .command('export')
     .description('Writes the whole chain as signed lines of JSON, to stdout or to a new file.')
@@ -87,21 +107,64 @@ function addList(audit: Command, start: Start): void {
     })
 }
 
-async function verify({ api, screen }: ReturnType<Start>): Promise<void> {
-  const found = await api.get<Verified>('/v1/audit/verify', { patienceMs: 600_000 })
-  const { ok, entries, sealedThrough, unsealed, faults, firstFault } = found
-  if (screen.json) json(screen, found)
-  else if (ok) line(screen, `ok: ${entries} rows, sealed through ${sealedThrough}, ${unsealed} wait for their seal`)
-  else {
-    const where = firstFault?.seq == null ? '' : `row ${firstFault.seq}: `
-    line(screen, `FAILED: ${faults} faults; the first: ${plain(`${where}${firstFault?.what ?? 'unknown'}`)}`)
-  }
+/** What the server says of its chain, and what its export says here. */
+async function verify({ api, screen }: ReturnType<Start>, trusted: string | undefined): Promise<void> {
+  const server = await api.get<Verified>('/v1/audit/verify', { patienceMs: 600_000 })
+  const { body } = await api.ask('/v1/audit/export', { patienceMs: 600_000 })
+  const file = await verifyFile(linesOf(bytesOf(body)), trusted ?? server.key.id)
+  const faults = [...(server.firstFault ? [server.firstFault] : []), ...file.faults]
+  const ok = server.ok && file.ok
+  if (screen.json) json(screen, { ...server, ok, export: file })
+  else if (ok) {
+    const { entries, sealedThrough, unsealed } = server
+    line(screen, `ok: ${entries} rows, sealed through ${sealedThrough}, ${unsealed} wait for their seal`)
+    line(screen, `the export holds too: ${file.entries} rows, signed by the key ${plain(file.keyId ?? '')}`)
+  } else failed(screen, Math.max(server.faults, file.faults.length), faults[0]?.what)
   if (!ok) throw new Stop(Exit.failed, '')
+}
+
+async function verifyOffline({ screen }: Offline, path: string, trusted: string | undefined): Promise<void> {
+  let report: FileReport
+  try {
+    report = await verifyFile(linesOf(path === '-' ? process.stdin : createReadStream(path)), trusted)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : error
+    throw new Stop(Exit.usage, `${path} cannot be read (${code}): name a file that agentos audit export wrote`)
+  }
+  const { ok, entries, sealedThrough, unsealed, keyId, tenantId, faults } = report
+  if (screen.json) json(screen, report)
+  else if (ok) {
+    line(
+      screen,
+      `ok: ${entries} rows of tenant ${plain(tenantId ?? '')}, sealed through ${sealedThrough}, ${unsealed} not sealed yet and left out`
+    )
+    const known = trusted === undefined ? ': compare it with that of agentos audit verify, or give it as --key' : ''
+    line(screen, `signed by the key ${plain(keyId ?? '')}${known}`)
+  } else failed(screen, faults.length, faults[0]?.what)
+  if (!ok) throw new Stop(Exit.failed, '')
+}
+
+function failed(screen: Screen, faults: number, first = 'unknown'): void {
+  line(screen, `FAILED: ${faults} ${faults === 1 ? 'fault' : 'faults'}; the first: ${plain(first)}`)
+}
+
+function bytesOf(body: Response['body']): Readable {
+  return Readable.fromWeb((body ?? new ReadableStream()) as Parameters<typeof Readable.fromWeb>[0])
+}
+
+// readline alone loses the error of its input.
+async function* linesOf(input: NodeJS.ReadableStream): AsyncGenerator<string> {
+  let broken: unknown
+  input.on('error', (error) => {
+    broken = error
+  })
+  yield* createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })
+  if (broken !== undefined) throw broken
 }
 
 async function exportTo({ api, screen }: ReturnType<Start>, output: string | undefined): Promise<void> {
   const { body } = await api.ask('/v1/audit/export', { patienceMs: 600_000 })
-  const lines = Readable.fromWeb((body ?? new ReadableStream()) as Parameters<typeof Readable.fromWeb>[0])
+  const lines = bytesOf(body)
   if (output === undefined) {
     for await (const chunk of lines) screen.stdout.write(chunk as Uint8Array)
     return

@@ -95,7 +95,7 @@ t.test('against a server', async (t) => {
     const list = await agentos(t, ['audit', 'list', '--action', 'key.*'], operator)
     t.match(list.out, new RegExp(`^AT +ACTION +SUBJECT +BY +FROM\n\\d{4}-\\S+ +key\\.created +key:${id} +key:`))
     const verified = await agentos(t, ['audit', 'verify'], operator)
-    t.match(verified.out, /^ok: \d+ rows, sealed through \d+, \d+ wait for their seal\n$/)
+    t.match(verified.out, /^ok: \d+ rows, sealed through \d+, \d+ wait for their seal\nthe export holds too: .*\n$/)
     const file = join(t.testdir(), 'audit.ndjson')
     t.match(await agentos(t, ['audit', 'export', '-o', file], operator), { code: 0, out: '', err: '' })
     t.equal((await stat(file)).mode & 0o777, 0o600)
