@@ -50,7 +50,7 @@ export async function claimScope(
     insert into registry.scope (id, scope, verified) values (${scope.id}, ${scope.scope}, ${scope.verified})
     on conflict (scope) do nothing`
   const [own] = await tx<{ id: string }[]>`
-    select id from registry.scope where scope = ${scope.scope} and tenant_id = core.tenant()`
+    select id from registry.scope where scope = ${scope.scope} and tenant_id = (select core.tenant())`
   return own
 }
 
@@ -59,11 +59,11 @@ export async function trustKey(tx: Tx, scopeId: string, key: { keyId: string; sp
   await tx`
     insert into registry.author_key (scope_id, key_id, spki)
     select ${scopeId}, ${key.keyId}, ${key.spki}
-    where not exists (select from registry.author_key where tenant_id = core.tenant() and scope_id = ${scopeId})
+    where not exists (select from registry.author_key where tenant_id = (select core.tenant()) and scope_id = ${scopeId})
     on conflict do nothing`
   const rows = await tx`
     select 1 from registry.author_key
-    where tenant_id = core.tenant() and scope_id = ${scopeId} and key_id = ${key.keyId}`
+    where tenant_id = (select core.tenant()) and scope_id = ${scopeId} and key_id = ${key.keyId}`
   return rows.length === 1
 }
 

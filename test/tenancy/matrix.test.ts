@@ -26,30 +26,34 @@ t.test('every table has a row of both tenants', async (t) => {
   )
 })
 
-t.test('every table answers every role in every context and to every statement as declared', async (t) => {
-  await sql.unsafe('deallocate others_rows')
-  // CI looks at some contexts of each table, others each time; `npm run test:tenancy` at all of them.
-  const seed = argument('whole') === undefined ? Number(argument('seed') ?? randomInt(1000)) : undefined
-  t.comment(seed === undefined ? 'whole' : `--seed=${seed}`)
-  const { cells, comparisons, faults } = await runMatrix({ fresh, sql }, seeded, seed)
-  t.strictSame(faults, [])
-  t.ok(cells > 9000, `${cells} cells`)
-  t.ok(comparisons > 500, 'statements that succeeded were compared')
-  t.equal(await digest(), before, 'every byte of every row is as it was')
-  count(
-    t,
-    'matrix',
-    {
-      tables: catalogue.length,
-      roles: roles.length,
-      contexts: Object.keys(contexts).length,
-      cells,
-      'byte comparisons': comparisons,
-      faults: faults.length
-    },
-    declared()
-  )
-})
+t.test(
+  'every table answers every role in every context and to every statement as declared',
+  { timeout: 300_000 },
+  async (t) => {
+    await sql.unsafe('deallocate others_rows')
+    // CI looks at some contexts of each table, others each time; `npm run test:tenancy` at all of them.
+    const seed = argument('whole') === undefined ? Number(argument('seed') ?? randomInt(1000)) : undefined
+    t.comment(seed === undefined ? 'whole' : `--seed=${seed}`)
+    const { cells, comparisons, faults } = await runMatrix({ fresh, sql }, seeded, seed)
+    t.strictSame(faults, [])
+    t.ok(cells > 8000, `${cells} cells`)
+    t.ok(comparisons > 500, 'statements that succeeded were compared')
+    t.equal(await digest(), before, 'every byte of every row is as it was')
+    count(
+      t,
+      'matrix',
+      {
+        tables: catalogue.length,
+        roles: roles.length,
+        contexts: Object.keys(contexts).length,
+        cells,
+        'byte comparisons': comparisons,
+        faults: faults.length
+      },
+      declared()
+    )
+  }
+)
 
 t.test('the logins are the roles of the matrix, with nothing besides', async (t) => {
   for (const login of [appUrl, systemUrl]) {

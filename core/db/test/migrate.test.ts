@@ -134,7 +134,7 @@ t.test('a database made with another secret is refused, and says what to bring',
 t.test('one secret gives different, stable secrets per purpose', async (t) => {
   const { check, ...given } = deriveSecrets(new Secret('s'))
   const values = Object.values(given).map((secret) => secret.reveal())
-  t.equal(new Set([...values, check]).size, 7)
+  t.equal(new Set([...values, check]).size, values.length + 1)
   t.equal(deriveSecrets(new Secret('s')).check, check)
   t.not(deriveSecrets(new Secret('S')).check, check)
   for (const value of values) t.equal(Buffer.from(value, 'base64url').length, 32)

@@ -68,7 +68,7 @@ export async function readCatalogue(sql: Session): Promise<Table[]> {
     const own = policies.filter((policy) => policy.table === table.name)
     const verbs = (policies: Policy[]) =>
       new Set(policies.flatMap(({ cmd }) => (cmd === '*' ? Object.values(verbOf) : (verbOf[cmd] ?? []))))
-    const erasing = own.filter(({ name }) => name.startsWith('erase_'))
+    const erasing = own.filter(({ name, permissive }) => permissive && name.startsWith('erase_'))
     const declared = (role: Role) =>
       verbs(own.filter((policy) => policy.permissive && policy.roles.includes(role) && !erasing.includes(policy)))
     return {

@@ -252,7 +252,7 @@ export function sample(seed: number, place: number, table: Table, role: Role): C
     const others = ['none', 'empty', 'garbage', 'foreign', 'absent'] as const
     return table.declared.authenticated.size > 0 ? ['own', ...some(2, others)] : some(1, others)
   }
-  return ['own', 'foreign', ...some(3, ['none', 'empty', 'garbage', 'unsigned', 'forged', 'absent'])]
+  return ['own', 'foreign', ...some(2, ['none', 'empty', 'unsigned', 'garbage', 'forged', 'absent'])]
 }
 
 /** The matrix, whole or as `seed` says. `fresh` has never had a tenant, `sql` had one before: '' is what such a connection is left with. */

@@ -41,6 +41,7 @@ export const overrides: Readonly<Record<string, Override>> = {
     updates: ['name', 'settings']
   },
   'core.member': { values: () => ({ role: `'member'` }) },
+  'core.ws_ticket': { values: () => ({ hash: bytea(32) }) },
   'core.invitation': { values: () => ({ role: `'member'`, token_hash: bytea(32) }) },
   'core.api_key': { values: () => ({ hash: bytea(32), scopes: `'{*}'`, prefix: `'${hex(4)}'` }) },
   'core.transition': { values: () => ({ n: number(), cause: `'command'` }) },
@@ -57,7 +58,7 @@ export const overrides: Readonly<Record<string, Override>> = {
       { name: 'insert of another transaction', insert: { xid: `'3'` } },
       {
         name: 'give to another transaction',
-        sql: `insert into audit.tally (entry_ids) values ('{}'); update audit.tally set xid = '3'`
+        sql: `insert into audit.tally (entry_ids) values (array[gen_random_uuid()]); update audit.tally set xid = '3'`
       }
     ]
   },
