@@ -83,7 +83,7 @@ export function createKernel(options: KernelOptions): FullKernel {
   const audit = new AuditLog({ db, clock, log, keySeed: options.auditKeySeed })
   const jobs = createJobs({ db, clock, log })
   const vault = new Vault({ db, clock, log, keys: options.vaultKeys })
-  defineSweeps({ jobs, db, bus, vault, retentionDays: options.eventRetentionDays ?? null })
+  defineSweeps({ jobs, db, bus, log, objects, vault, retentionDays: options.eventRetentionDays ?? null })
   const actors = new ActorHost({ hostId, db, bus, clock, log, capacity: concurrency })
   const ws = new Gateway({ auth, bus, db, log, clock, allowedOrigins: options.allowedOrigins ?? [], rates: limits })
   const health = new Health({ clock, log })

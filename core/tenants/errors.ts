@@ -62,6 +62,12 @@ export const TenantZeroStays = defineError(
   () => "the operator's own tenant can be neither suspended nor deleted"
 )
 
+export const TenantOwned = defineError(
+  'TENANT_OWNED',
+  409,
+  () => 'this tenant has an owner, an open invitation of one, or a key with all scopes: they name owners'
+)
+
 /** `confirm` is not the tenant's slug. */
 export const TenantUnconfirmed = defineError(
   'TENANT_UNCONFIRMED',

@@ -1,4 +1,5 @@
 import { definePlugin } from '#core/plugin.ts'
+import { tenantChecks } from './doctor.ts'
 import { TenantPlanChanged } from './events.ts'
 import { exportRoute } from './routes/export.ts'
 import { invitationRoutes } from './routes/invitations.ts'
@@ -30,5 +31,6 @@ export const tenantsRoom = definePlugin({
     invitationRoutes(app, plans)
     exportRoute(app)
     platformRoutes(app, plans)
+    for (const check of tenantChecks(app.db)) app.doctor.add('tenancy', check)
   }
 })

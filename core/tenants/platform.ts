@@ -1,6 +1,8 @@
 import type { Tx } from '#core/db/types.ts'
 import { NotFound } from '#core/errors.ts'
 import type { Position } from '#core/http/page.ts'
+import { TenantOwned } from './errors.ts'
+import { type Invited, insertInvitation } from './invitations.ts'
 import type { PlatformTenant } from './schema.ts'
 import { type Tenant, tenantColumns } from './tenants.ts'
 
@@ -61,6 +63,29 @@ export async function changePlatform(tx: Tx, id: string, wanted: PlatformChange)
     where tenant_id = ${id} returning ${tenantColumns(tx)}`
   if (!after) throw new NotFound('tenant')
   return [before, after]
+}
+
+/** SQL: of `core.tenants t`, that it goes on and nobody could administer it. */
+export function isOwnerless(tx: Tx) {
+  return tx`t.erase_at is null
+    and not exists (select from core.member m where m.tenant_id = t.tenant_id and m.role = 'owner')
+    and not exists (select from core.invitation i where i.tenant_id = t.tenant_id and i.role = 'owner'
+      and i.accepted_at is null and i.revoked_at is null and i.expires_at > now())
+    and not exists (select from core.api_key k where k.tenant_id = t.tenant_id and '*' = any (k.scopes)
+      and k.user_id is null and k.revoked_at is null and coalesce(k.expires_at > now(), true))`
+}
+
+/**
+ * Invites an owner into a tenant that nobody could administer, and into no other: who names an owner could be one.
+ * @param tx of `db.system`
+ * @throws NotFound, TenantOwned (409)
+ */
+export async function inviteOwner(tx: Tx, id: string, email: string, by: string): Promise<Invited> {
+  const [row] = await tx<{ ownerless: boolean }[]>`
+    select (${isOwnerless(tx)}) as ownerless from core.tenants t where tenant_id = ${id} for no key update`
+  if (!row) throw new NotFound('tenant')
+  if (!row.ownerless) throw new TenantOwned()
+  return await insertInvitation(tx, id, { email, role: 'owner' }, by)
 }
 
 function stateIs(tx: Tx, state: PlatformTenant['state']) {

@@ -129,6 +129,7 @@ export const CreatedPlatformTenant = PlatformTenant.extend({
   key: z.string().optional(),
   invitation: CreatedInvitation.optional()
 })
+export const NewOwner = z.strictObject({ email: Email })
 export const ChangedPlatformTenant = z
   .strictObject({
     plan: z.string().min(1).max(64).optional(),

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { type AuditEntry, auditAs } from '#core/audit/audit.ts'
-import { actorOf, causeOf } from '#core/auth/actor.ts'
+import { actorOf } from '#core/auth/actor.ts'
 import type { Tx } from '#core/db/types.ts'
 import { RequestInvalid } from '#core/errors.ts'
 import { decodeCursor, page, pageOf } from '#core/http/page.ts'
@@ -11,11 +11,13 @@ import { TenantPlanChanged } from '#core/tenants/events.ts'
 import { insertInvitation } from '#core/tenants/invitations.ts'
 import { deleteTenant, restoreTenant, resumeTenant, suspendTenant } from '#core/tenants/lifecycle.ts'
 import type { PlanTable } from '#core/tenants/plans.ts'
-import { changePlatform, findPlatform, listPlatform, type PlatformRow } from '#core/tenants/platform.ts'
+import { changePlatform, findPlatform, inviteOwner, listPlatform, type PlatformRow } from '#core/tenants/platform.ts'
 import {
   ChangedPlatformTenant,
+  CreatedInvitation,
   CreatedPlatformTenant,
   Deletion,
+  NewOwner,
   NewPlatformTenant,
   PlatformQuery,
   PlatformTenant,
@@ -75,8 +77,7 @@ export function platformRoutes(app: App, plans: PlanTable): void {
           ...(region === undefined ? {} : { region })
         })
         const owner = ownerEmail === undefined ? null : { email: ownerEmail, role: 'owner' as const }
-        const by = causeOf(request.auth).replace(/^[a-z]+/, 'operator')
-        const invited = owner && (await insertInvitation(tx, id, owner, by))
+        const invited = owner && (await insertInvitation(tx, id, owner, operatorCause(request)))
         const row = await findPlatform(tx, id)
         await note(tx, request, row, { action: 'tenant.provisioned', details: { plan: named.plan } })
         return { row, invited }
@@ -172,6 +173,28 @@ export function platformRoutes(app: App, plans: PlanTable): void {
 
   app.route({
     method: 'POST',
+    url: '/v1/platform/tenants/:id/owner',
+    config,
+    schema: {
+      tags,
+      summary: 'Invite an owner into a tenant that has none, and no key or invitation that could name one',
+      params: IdParams,
+      body: NewOwner,
+      response: { 201: CreatedInvitation }
+    },
+    handler: async (request, reply) => {
+      const { id } = request.params
+      const invited = await app.db.system(async (tx) => {
+        const invited = await inviteOwner(tx, id, request.body.email, operatorCause(request))
+        await note(tx, request, await findPlatform(tx, id), { action: 'tenant.owner_invited' })
+        return invited
+      })
+      return reply.status(201).headers({ 'cache-control': 'no-store' }).send(showInvited(invited))
+    }
+  })
+
+  app.route({
+    method: 'POST',
     url: '/v1/platform/tenants/:id/suspend',
     config,
     schema: {
@@ -241,6 +264,10 @@ export function platformRoutes(app: App, plans: PlanTable): void {
 
 function operator(request: FastifyRequest) {
   return { ...actorOf(request.auth, { requestId: request.id, from: request.ip }), kind: 'operator' as const }
+}
+
+function operatorCause(request: FastifyRequest): string {
+  return `operator:${operator(request).id}`
 }
 
 // What is being erased must not get new rows: it is noted with the operator.
