@@ -52,6 +52,11 @@ export async function reauthorize(request: FastifyRequest): Promise<void> {
   if (permission !== 'authenticated') auth.require(identity, permission)
 }
 
+/** Who asks, where anybody was let in: for the access log, which writes of public and refused requests too. */
+export function identityIn(request: FastifyRequest): Proven['identity'] | undefined {
+  return proven.get(request)?.identity
+}
+
 /** What a request was let in by, to be kept where it is to let something else in (a ticket). */
 export function credentialOf(request: FastifyRequest): Credential {
   return must(proven.get(request), 'the credential of a request (the route is public)').credential
