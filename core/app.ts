@@ -2,7 +2,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyRequest, LogController } f
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import { auditRoom } from '#core/audit/index.ts'
 import type { Auth, Identity } from '#core/auth/auth.ts'
-import { guardRoutes } from '#core/auth/guard.ts'
+import { guardRoutes, identityIn } from '#core/auth/guard.ts'
 import { authRoom } from '#core/auth/index.ts'
 import type { Clock } from '#core/clock.ts'
 import { addTenancyChecks } from '#core/db/doctor.ts'
@@ -219,7 +219,9 @@ function logAccess(app: App): void {
   app.addHook('onResponse', async (request, reply) => {
     if (request.routeOptions.config?.quiet) return
     const ms = Math.round(reply.elapsedTime)
-    request.log.info({ req: request, res: reply, ms }, `${request.method} ${reply.statusCode}`)
+    const { tenantId, actor } = identityIn(request) ?? {}
+    const who = { tenantId, actor: actor && `${actor.kind}:${actor.id}` }
+    request.log.info({ req: request, res: reply, ms, ...who }, `${request.method} ${reply.statusCode}`)
   })
 }
 
