@@ -74,9 +74,18 @@ export const overrides: Readonly<Record<string, Override>> = {
   'core.migration': { tenant: null },
   'core.installation': { tenant: null, single: true },
   'core.tenant_key': { tenant: null, single: true },
-  'registry.scope': { readable: 'true', values: () => ({ scope: `'x-${hex(8)}'` }) },
+  'registry.scope': {
+    readable: 'true',
+    values: () => ({ scope: `'x-${hex(8)}'` }),
+    refused: [{ name: 'insert verified', insert: { verified: 'true' } }]
+  },
   'registry.author_key': { readable: 'true', values: () => ({ key_id: `'${hex(32)}'` }) },
-  'registry.skill': { readable: `visibility = 'public'`, values: (n) => ({ visibility: visibility(n) }) },
+  'registry.skill': {
+    readable: `visibility = 'public'`,
+    values: (n) => ({ visibility: visibility(n) }),
+    set: 'description = t.description',
+    updates: ['latest', 'description', 'updated_at']
+  },
   'registry.version': {
     readable: `visibility = 'public'`,
     values: (n) => ({ visibility: visibility(n), digest: `'sha256:${hex(32)}'`, size_bytes: '1' })

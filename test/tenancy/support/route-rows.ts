@@ -4,12 +4,14 @@ import { httpRows } from './rows/http.ts'
 import { pulseRows } from './rows/pulse.ts'
 import { registryRows } from './rows/registry.ts'
 import type { RouteRow } from './rows/row.ts'
+import { tenantRows } from './rows/tenants.ts'
 import { vaultRows } from './rows/vault.ts'
 
 /** What the suite must know of each route; one file a room. A route without a row is red. */
 export const routeRows: Readonly<Record<string, RouteRow>> = {
   ...httpRows,
   ...authRows,
+  ...tenantRows,
   ...auditRows,
   ...vaultRows,
   ...pulseRows,

@@ -1,5 +1,7 @@
+import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { newId } from '#core/ids.ts'
 import skillsRegistry from '#skills-registry/index.ts'
 import { createKey, type SigningKey } from '#skills-registry/signing/keys.ts'
 import { signedSkill } from '#skills-registry/test/support/packages.ts'
@@ -17,6 +19,8 @@ export interface Citizen extends TestTenant {
   keyId: string
   installId: string
   secretName: string
+  memberId: string
+  invitationId: string
 }
 
 export interface World extends PulseApp {
@@ -25,6 +29,8 @@ export interface World extends PulseApp {
   session(who: Citizen): Promise<string>
   key(who: Citizen): Promise<string>
   install(who: Citizen): Promise<string>
+  member(who: Citizen): Promise<string>
+  invitation(who: Citizen): Promise<string>
   /** A secret that its agent `teller` may use; always the same one. */
   putSecret(who: Citizen): Promise<string>
   publish(who: TestTenant, name: string): Promise<void>
@@ -62,6 +68,20 @@ export async function world(t: Test, open: TestDbOptions['open'] = {}): Promise<
       await app.sql`delete from registry.install where tenant_id = ${who.tenantId}`
       return (await post(who, '/v1/skills', { ref: `@${who.scope}/tool@^1` }, [200, 201])).id
     },
+    async member(who: Citizen) {
+      const id = newId()
+      await app.sql`
+        insert into core.member (tenant_id, user_id, role, email)
+        values (${who.tenantId}, ${id}, 'viewer', ${`${who.canary}@example.com`})`
+      return id
+    },
+    async invitation(who: Citizen) {
+      const id = newId()
+      await app.sql`
+        insert into core.invitation (tenant_id, id, email, role, token_hash, invited_by)
+        values (${who.tenantId}, ${id}, ${`${who.canary}@example.com`}, 'viewer', ${randomBytes(32)}, 'key:test')`
+      return id
+    },
     async putSecret(who: Citizen) {
       const name = `SECRET_OF_${who.name.toUpperCase()}`
       const put = async (path: string, payload: object) => {
@@ -81,7 +101,8 @@ export async function world(t: Test, open: TestDbOptions['open'] = {}): Promise<
       const canary = `canary-${name}-${Buffer.from(name).toString('hex')}`
       const tenant = await app.makeTenant({ name: canary })
       const scope = `scope-${name}`
-      const who: Citizen = { ...tenant, name, canary, scope, sessionId: '', keyId: '', installId: '', secretName: '' }
+      const born = { sessionId: '', keyId: '', installId: '', secretName: '', memberId: '', invitationId: '' }
+      const who: Citizen = { ...tenant, name, canary, scope, ...born }
       for (const skill of ['tool', 'secret']) await publish(tenant, `@${scope}/${skill}`)
       for (const table of ['skill', 'version']) {
         await app.sql`update registry.${app.sql(table)} set visibility = 'private' where name = ${`@${scope}/secret`}`
@@ -90,6 +111,8 @@ export async function world(t: Test, open: TestDbOptions['open'] = {}): Promise<
       who.sessionId = await made.session(who)
       who.keyId = await made.key(who)
       who.secretName = await made.putSecret(who)
+      who.memberId = await made.member(who)
+      who.invitationId = await made.invitation(who)
       return who
     }
   })
