@@ -50,7 +50,6 @@ export class Guest {
   #deliver: ivm.Reference<Deliver> | undefined
   #fire: ivm.Reference<Fire> | undefined
   #abort: ivm.Reference<Abort> | undefined
-  #flying = 0
   #cpuBefore = 0n
   #cpuLast = 0n
   #helpMs = 0
@@ -72,18 +71,16 @@ export class Guest {
   /** Begins a call: its CPU time counts from here. */
   take(host: GuestHost): void {
     this.#host = host
-    this.#flying = 0
     this.#helpMs = 0
     this.listens = false
     this.#cpuBefore = this.#readCpu()
   }
 
-  /** Ends a call and its timers. @returns host calls still in flight: their answers must never reach this isolate */
-  leave(): number {
+  /** Ends a call and its timers. Answers of host calls that are still under way find no call any more. */
+  leave(): void {
     this.#host = undefined
     for (const timer of this.#timers.values()) clearTimeout(timer)
     this.#timers.clear()
-    return this.#flying
   }
 
   /** CPU ms of the current call, also while it runs; with what our thread did for it. */
@@ -136,7 +133,6 @@ export class Guest {
 
   /** Gives the answer of host call `n` to the guest and runs what it wakes up. */
   async deliver(n: number, ok: boolean, text: string): Promise<void> {
-    this.#flying--
     await this.#deliver?.apply(undefined, [n, ok, text])
   }
 
@@ -159,10 +155,7 @@ export class Guest {
     if (what === 'log') host.log(LEVELS.has(name) ? name : 'info', text)
     else if (what === 'timer') this.#timer(name, n, Number(text))
     else if (what === 'signal') this.listens = true
-    else {
-      this.#flying++
-      host.hostCall(n, name, text)
-    }
+    else host.hostCall(n, name, text)
   }
 
   // The guest counts its timers; the host counts again, for a guest that got hold of `post`.

@@ -58,5 +58,6 @@ function advice(specifier: string): string {
 function plain(error: unknown): string {
   return String(error instanceof Error ? error.message : error)
     .replaceAll('skill:/', '')
+    .replace(/ ?\[<isolated-vm>:0:0\]/, '')
     .slice(0, 4000)
 }

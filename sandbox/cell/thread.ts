@@ -220,8 +220,9 @@ function finish(call: Call, report: () => void): void {
   }
   const guest = call.guest
   if (!guest) return
-  // Host calls that nobody awaited would go on in the next call; an isolate that never loaded is of no use.
-  if (guest.leave() > 0 || !guest.loaded || call.verdict || call.orphan) guest.dispose()
+  guest.leave()
+  // An isolate that never loaded is of no use.
+  if (!guest.loaded || call.verdict || call.orphan) guest.dispose()
   if (guest.disposed) return
   idle.push({ key: guestKey(call.head), sessionId: call.head.sessionId, guest })
   if (idle.length > MAX_IDLE_GUESTS) idle.shift()?.guest.dispose()

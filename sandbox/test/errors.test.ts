@@ -93,6 +93,7 @@ t.test('a package that cannot be loaded says why', async (t) => {
     ['export const run = 1', /run is not an exported function/],
     ['throw new Error("at the top")', /at the top/],
     ["await null; throw new Error('later')", /later/],
+    ['await new Promise(() => {}); export const run = () => 1', /await at its top level does not settle/],
     [{ 'dist/other.js': '' }, /dist\/index.js is not in the package/],
     [{ 'dist/index.js': "export { x } from './b.js'", 'dist/b.js': 'export const y = 1' }, /x/]
   ]

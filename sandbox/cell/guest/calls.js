@@ -62,7 +62,8 @@
   /** The answer of host call `n`, JSON text. */
   kit.deliver = (n, ok, text) => {
     const waiter = get(pending, n)
-    if (waiter === undefined) return
+    // A tool that has returned is not woken up again: what it left behind would run in the next call.
+    if (waiter === undefined || !kit.active()) return
     remove(pending, n)
     flying--
     if (head < tail) {

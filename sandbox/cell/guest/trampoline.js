@@ -36,16 +36,26 @@
     return signal
   }
 
+  /** The exported function, or the trampoline's 'L' text. */
+  const find = (exportName) => {
+    try {
+      const tool = apply(hasOwn, undefined, [namespace, exportName]) ? namespace[exportName] : undefined
+      return typeof tool === 'function' ? tool : `L${exportName} is not an exported function of the skill's entry`
+    } catch {
+      return 'Lthe entry is not loaded to its end: an await at its top level does not settle'
+    }
+  }
+
   const answer = async (exportName, input, call) => {
     try {
-      if (!apply(hasOwn, undefined, [namespace, exportName]) || typeof namespace[exportName] !== 'function')
-        return `L${exportName} is not an exported function of the skill's entry`
-      const tool = namespace[exportName]
+      const tool = find(exportName)
+      if (typeof tool === 'string') return tool
       const context = kit.makeContext(call.session, call.capabilities, makeSignal)
       const crashed = new NativePromise((_, no) => {
         kit.crash = no
       })
-      const work = (async () => tool(parse(input), context))()
+      // With await, a promise of the skill's is followed without asking its `then`, which it may have replaced.
+      const work = (async () => await tool(parse(input), context))()
       const value = await new NativePromise((yes, no) => {
         apply(thenOf, work, [yes, no])
         apply(thenOf, crashed, [undefined, no])

@@ -1,0 +1,27 @@
+/** What the oracle asks of the engine process, and what comes back. */
+export type Ask =
+  | {
+      id: number
+      do: 'attack'
+      attack: number
+      variant: number
+      verified: boolean
+      tenantId: string
+      sessionId: string
+    }
+  | { id: number; do: 'call'; tenantId: string }
+  | { id: number; do: 'close' }
+
+export interface Answer {
+  id: number
+  /** OK or the error's code. */
+  outcome: string
+  ms: number
+  cpuMs?: number
+  output?: unknown
+  /** Everything that reached the tenant or the author, as text: message, details, logs. */
+  shown: string
+  logLines: number
+  logBytes: number
+  retryable: boolean
+}
