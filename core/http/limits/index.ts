@@ -1,5 +1,4 @@
 // The public face of the limits: other rooms import from here (`#core/http/limits/index.ts`).
-export { RateLimited } from './errors.ts'
 export { type LimitsOptions, RateLimits, type Reach } from './limits.ts'
 export { limitRoutes } from './routes.ts'
 export { LimitTable } from './table.ts'

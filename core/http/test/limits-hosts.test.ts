@@ -24,7 +24,7 @@ async function twoHosts(t: Test, redisUrl: string | null) {
     table
   }
   const hosts = [1, 2].map(() =>
-    spawnServer(new URL('../../../test/support/limits-host.ts', import.meta.url), [JSON.stringify(told)], {})
+    spawnServer(new URL(import.meta.resolve('#test/support/limits-host.ts')), [JSON.stringify(told)], {})
   )
   t.teardown(() => Promise.all(hosts.map((host) => host.kill())))
   const [a = '', b = ''] = await Promise.all(hosts.map((host) => host.ready))
