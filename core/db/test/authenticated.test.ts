@@ -1,12 +1,14 @@
-import { readFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
-import { migrate } from '#core/db/index.ts'
+import { deriveSecrets, loginUrl, migrate, openDb, silentLog, startEmbeddedPostgres } from '#core/db/index.ts'
 import type { Pool } from '#core/db/types.ts'
 import { coreMigrations } from '#core/migrations.ts'
 import { createTenant } from '#core/tenants/tenants.ts'
-import { testSecret } from '#test/support/cluster.ts'
-import { adminConnection, coreDbRoom, emptyDb, testDb } from '#test/support/db.ts'
+import { onEmbedded, testSecret } from '#test/support/cluster.ts'
+import { adminConnection, coreDbRoom, emptyDb, onDatabase, testDb } from '#test/support/db.ts'
 
 const ann = '018f0000-0000-7000-8000-0000000000a1'
 const bob = '018f0000-0000-7000-8000-0000000000b1'
@@ -168,3 +170,42 @@ t.test('tables that were there before are put under the signature and the erasin
     ['lab.note erase_delete', 'lab.shared erase_delete', 'lab.shared erase_select']
   )
 })
+
+t.test(
+  'a login that may make no role migrates too, and nobody reads by membership',
+  { skip: !onEmbedded },
+  async (t) => {
+    const dir = await mkdtemp(join(tmpdir(), 'agentos-authenticated-'))
+    const server = await startEmbeddedPostgres({ dir, settings: { fsync: 'off' } })
+    t.teardown(async () => {
+      await server.stop()
+      await rm(dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
+    })
+    const { appPassword, systemPassword, tenantHmacKey } = deriveSecrets(testSecret)
+    const sql = adminConnection(server.url)
+    for (const role of [
+      'agentos_owner nologin',
+      `agentos_app login noinherit password '${appPassword.reveal()}'`,
+      `agentos_system login noinherit password '${systemPassword.reveal()}'`,
+      `plain login password 'pw'`
+    ])
+      await sql.unsafe(`create role ${role}`)
+    await sql.unsafe('grant agentos_owner to plain')
+    await sql.unsafe('create database plain owner plain')
+    await sql.end({ timeout: 1 })
+    const url = new URL(onDatabase(server.url, 'plain'))
+    url.username = 'plain'
+    url.password = 'pw'
+    const said: string[] = []
+    const log = { ...silentLog, info: (_: object, text: string) => void said.push(text) }
+    await migrate({ url: url.href, rooms: [...coreMigrations], secret: testSecret, log })
+    t.ok(said.includes('the role authenticated is missing and this login may not make it: no reading by membership'))
+    const [appUrl, systemUrl] = [
+      loginUrl(url.href, 'agentos_app', appPassword),
+      loginUrl(url.href, 'agentos_system', systemPassword)
+    ]
+    const db = await openDb({ appUrl, systemUrl, tenantHmacKey, appPool: 1, systemPool: 1 })
+    t.strictSame([...(await db.tenant(ann, (tx) => tx`select core.tenant() as id`))], [{ id: ann }])
+    await db.close()
+  }
+)
