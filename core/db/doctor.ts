@@ -91,7 +91,7 @@ async function checkVersion(tx: Tx): Promise<Verdict> {
 async function checkRoles(db: Db): Promise<Verdict> {
   const whoAmI = async (tx: Tx) => (await tx<{ name: string }[]>`select session_user as name`)[0]?.name ?? ''
   const app = await db.tenant(newId(), whoAmI)
-  const faults = await db.system(async (tx) => {
+  const { faults, system } = await db.system(async (tx) => {
     const system = await whoAmI(tx)
     const rows = await tx<{ fault: string }[]>`
       with asks (login, role) as (
@@ -111,9 +111,10 @@ async function checkRoles(db: Db): Promise<Verdict> {
       union all
       select rolname || ' passes row level security' from pg_roles
       where rolname = 'authenticated' and (rolbypassrls or rolsuper)`
-    return rows.map(({ fault }) => fault)
+    return { faults: rows.map(({ fault }) => fault), system }
   })
-  if (faults.length === 0) return { ok: true, detail: `${app} and what agentos_system and agentos_owner are` }
+  if (faults.length === 0)
+    return { ok: true, detail: `${app}, ${system} and agentos_owner have no more than their grants` }
   return {
     ok: false,
     detail: faults.join('; '),
