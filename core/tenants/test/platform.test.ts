@@ -185,3 +185,19 @@ t.test('a tenant changes its own name and settings, and hears of changes it has 
     )
   }
 })
+
+t.test('the platform names an owner only where nobody else could', async (t) => {
+  const { ask, operator, makeTenant, sql, actions } = await teamApp(t)
+  const { tenantId } = await makeTenant()
+  const name = () => ask('POST', url(tenantId, '/owner'), operator, { email: 'o@example.com' })
+  t.match(await name(), { status: 409, body: { code: 'TENANT_OWNED' } }, 'its key names owners')
+  await sql`update core.api_key set revoked_at = now() where tenant_id = ${tenantId}`
+  const made = await name()
+  t.match(made, { status: 201, body: { role: 'owner', state: 'open' } })
+  t.match(await name(), { status: 409 }, 'nor beside an open invitation')
+  const accepted = { token: made.body.token, password: 'a very long password' }
+  t.match(await ask('POST', '/v1/invitations/accept', null, accepted), { status: 200, body: { role: 'owner' } })
+  t.match(await name(), { status: 409 })
+  t.strictSame(await actions(tenantId), ['tenant.owner_invited', 'member.added'])
+  t.equal((await ask('POST', url(newId(), '/owner'), operator, { email: 'o@example.com' })).status, 404)
+})
