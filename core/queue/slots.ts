@@ -38,6 +38,11 @@ async function counted(tx: Tx, kind: string, n: number): Promise<boolean> {
   return done.count === 1
 }
 
+/** Sets the limits of a slot row that is there already: the plan changed. What runs and waits beyond them goes on. */
+export async function setLimits(tx: Tx, kind: string, { max, queueMax }: SlotLimits): Promise<void> {
+  await tx`update core.slot set max = ${max}, queue_max = ${queueMax} where class = ${kind}`
+}
+
 /** Changes a tenant's counts without a cap: slots given back, a paused actor that waits again. */
 export async function adjust(tx: Tx, kind: string, delta: { running: number; queued: number }): Promise<void> {
   if (delta.running === 0 && delta.queued === 0) return

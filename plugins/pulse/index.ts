@@ -1,5 +1,7 @@
 import { z } from 'zod'
+import { must } from '#core/must.ts'
 import { definePlugin } from '#core/plugin.ts'
+import { TenantPlanChanged } from '#core/tenants/events.ts'
 import { PlanTable } from '#core/tenants/plans.ts'
 import { sessionEffects } from './effects.ts'
 import * as events from './events.ts'
@@ -28,6 +30,7 @@ export default definePlugin({
   name: 'pulse',
   needs: ['db', 'bus', 'actors', 'jobs', 'objects', 'ports', 'ws'],
   options: PulseOptions,
+  consumes: [TenantPlanChanged],
   emits: Object.values(events),
   machines: [sessionKind],
   permissions: {
@@ -46,6 +49,9 @@ export default definePlugin({
       limits: (tx) => sessions.limits(tx)
     })
     jobs.define(EXPIRE_JOB, ExpireJob, ({ data }) => sessions.expire(data), { expireInSeconds: 60 })
+    bus.on('pulse.plan', TenantPlanChanged, (tx, { tenantId }) =>
+      sessions.changePlan(tx, must(tenantId, 'the tenant of a plan'))
+    )
     sessionRoutes(app, sessions)
     sessionMethods(app, sessions)
   }

@@ -9,6 +9,7 @@ import { must } from '#core/must.ts'
 import type { ObjectStore } from '#core/objects/index.ts'
 import type { Ports } from '#core/ports/ports.ts'
 import type { Jobs } from '#core/queue/jobs.ts'
+import { setLimits } from '#core/queue/slots.ts'
 import type { PlanTable } from '#core/tenants/plans.ts'
 import { LimitExceeded, SESSION_ERRORS, SessionConflict, SessionNotFound } from './errors.ts'
 import { type SessionRow, sessionCreated, sessionKind } from './kind.ts'
@@ -177,6 +178,12 @@ export class Sessions {
   async limits(tx: Tx): Promise<{ max: number | null; queueMax: number }> {
     const name = await findPlanName(tx)
     return { max: this.deps.plans.plans[name]?.concurrentSessions ?? null, queueMax: this.deps.queueMax[name] ?? 100 }
+  }
+
+  /** The tenant has another plan: its limits hold from now on, also for what waits already. */
+  async changePlan(tx: Tx, tenantId: string): Promise<void> {
+    this.planNames.delete(tenantId)
+    await setLimits(tx, 'session', await this.limits(tx))
   }
 
   /** Writes pulse's own rows in the commit of their sessions. */
