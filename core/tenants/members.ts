@@ -1,4 +1,3 @@
-import postgres from 'postgres'
 import { audit } from '#core/audit/audit.ts'
 import type { Identity } from '#core/auth/auth.ts'
 import type { Role } from '#core/auth/roles.ts'
@@ -75,7 +74,7 @@ async function keepingAnOwner(work: () => Promise<unknown>): Promise<void> {
   try {
     await work()
   } catch (error) {
-    throw error instanceof postgres.PostgresError && error.code === 'TO001' ? new OwnerRequired() : error
+    throw error instanceof Error && 'code' in error && error.code === 'TO001' ? new OwnerRequired() : error
   }
 }
 
