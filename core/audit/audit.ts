@@ -22,16 +22,27 @@ export interface AuditEntry {
  * @throws PostgresError 42501 outside a tenant transaction, 23514 for a malformed action or subject
  */
 export async function audit(tx: Tx, entry: AuditEntry): Promise<void> {
-  await auditAll(tx, [entry])
+  const { action, subject, before, after, details } = rowOf(entry)
+  await tx`
+    insert into audit.entry (action, subject, before_digest, after_digest, details)
+    values (${action}, ${subject}, ${before}, ${after}, ${tx.json(details)})`
 }
 
 /** The same for many, in one statement; rows keep the order. */
 export async function auditAll(tx: Tx, entries: readonly AuditEntry[]): Promise<void> {
-  if (entries.length === 0) return
+  const [first, ...more] = entries
+  if (!first) return
+  if (more.length === 0) {
+    await audit(tx, first) // half the work for the server
+    return
+  }
+  const rows = entries
+    .map(rowOf)
+    .map(({ before, after, ...row }) => ({ ...row, before: hex(before), after: hex(after) }))
   await tx`
     insert into audit.entry (action, subject, before_digest, after_digest, details)
     select e.action, e.subject, decode(e.before, 'hex'), decode(e.after, 'hex'), e.details
-    from jsonb_to_recordset(${tx.json(entries.map(rowOf) as never)})
+    from jsonb_to_recordset(${tx.json(rows as never)})
       as e(action text, subject text, before text, after text, details jsonb)`
 }
 
@@ -46,7 +57,7 @@ export async function auditAs(tx: Tx, tenantId: string, actor: Actor, entry: Aud
     insert into audit.entry (tenant_id, actor_kind, actor_id, request_id, from_address,
       action, subject, before_digest, after_digest, details)
     values (${tenantId}, ${kind}, ${id}, ${requestId}, ${from}, ${action}, ${subject},
-      decode(${before}, 'hex'), decode(${after}, 'hex'), ${tx.json(details)})`
+      ${before}, ${after}, ${tx.json(details)})`
 }
 
 function rowOf({ action, subject, before, after, details = {} }: AuditEntry) {
@@ -57,12 +68,16 @@ function rowOf({ action, subject, before, after, details = {} }: AuditEntry) {
   return {
     action,
     subject: storableText(subject, 300),
-    before: hexOf(before),
-    after: hexOf(after),
+    before: digest(before),
+    after: digest(after),
     details: Object.fromEntries(cut)
   }
 }
 
-function hexOf(value: unknown): string | null {
-  return value === undefined ? null : digestOf(value).toString('hex')
+function digest(value: unknown): Buffer | null {
+  return value === undefined ? null : digestOf(value)
+}
+
+function hex(bytes: Buffer | null): string | null {
+  return bytes?.toString('hex') ?? null
 }
