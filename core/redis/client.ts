@@ -1,4 +1,4 @@
-import { Redis as Connection } from 'ioredis'
+import type { Redis as Connection } from 'ioredis'
 import type { Clock } from '#core/clock.ts'
 import { errorMessage } from '#core/errors.ts'
 import type { Log } from '#core/log.ts'
@@ -33,7 +33,9 @@ const longestRetryMs = 5000
  * answer at once throws RedisAway, in the background it connects again. Takes made keys only (keys.ts).
  */
 export class Redis {
-  readonly #connection: Connection
+  readonly #url: Secret
+  readonly #commandMs: number
+  #connection: Connection | null = null
   readonly #clock: Clock
   readonly #log: Log
   /** By the monotonic clock: until then nobody asks. */
@@ -41,9 +43,17 @@ export class Redis {
   #away = false
 
   constructor({ url, clock, log, commandMs = 100 }: RedisOptions) {
+    this.#url = url
+    this.#commandMs = commandMs
     this.#clock = clock
     this.#log = log
-    this.#connection = new Connection(url.reveal(), {
+  }
+
+  /** Connects; resolves when it stands, or when it is clear that it does not yet. Never rejects. */
+  async connect(): Promise<void> {
+    // 0.15 s of every start to load, and most hosts have no Redis.
+    const { Redis: Connection } = await import('ioredis')
+    const connection = new Connection(this.#url.reveal(), {
       lazyConnect: true,
       enableOfflineQueue: false,
       maxRetriesPerRequest: 0,
@@ -51,22 +61,19 @@ export class Redis {
       disableClientInfo: true,
       connectionName: 'agentos',
       connectTimeout: connectMs,
-      commandTimeout: commandMs,
+      commandTimeout: this.#commandMs,
       retryStrategy: (attempt) => Math.min(attempt * 100, longestRetryMs)
     })
     // Without a listener ioredis writes to the console; who asks is told by RedisAway.
-    this.#connection.on('error', (error) => this.#failed(error))
-    this.#connection.on('ready', () => this.#back())
-  }
-
-  /** Starts to connect; resolves when it stands, or when it is clear that it does not yet. Never rejects. */
-  async connect(): Promise<void> {
-    await this.#connection.connect().catch((error) => this.#failed(error))
+    connection.on('error', (error) => this.#failed(error))
+    connection.on('ready', () => this.#back())
+    this.#connection = connection
+    await connection.connect().catch((error) => this.#failed(error))
   }
 
   /** False while it is known to be away. */
   get up(): boolean {
-    return this.#connection.status === 'ready' && !this.#away
+    return this.#connection?.status === 'ready' && !this.#away
   }
 
   /**
@@ -105,6 +112,7 @@ export class Redis {
    */
   async permitted(commands: readonly (readonly [string, ...string[]])[]): Promise<string[]> {
     // A connection of its own: other people's commands must not get into this transaction.
+    if (!this.#connection) throw new RedisAway('it is not connected yet')
     const probe = this.#connection.duplicate({ retryStrategy: () => null, commandTimeout: connectMs })
     probe.on('error', () => {}) // told by the calls below
     try {
@@ -129,10 +137,11 @@ export class Redis {
 
   /** Nobody is answered any more. */
   close(): void {
-    this.#connection.disconnect()
+    this.#connection?.disconnect()
   }
 
   async #ask<T>(work: (redis: Connection) => Promise<T>): Promise<T> {
+    if (!this.#connection) throw new RedisAway('it is not connected yet')
     if (this.#away && this.#clock.monotonic() < this.#restUntil) throw new RedisAway('it did not answer a moment ago')
     try {
       const answer = await work(this.#connection)

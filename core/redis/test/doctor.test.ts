@@ -17,6 +17,7 @@ async function line(t: Test, url: string | null) {
   const log = createLog({ level: 'silent' })
   const redis = url === null ? null : createRedis({ url: new Secret(url), clock: systemClock, log })
   t.teardown(() => redis?.close())
+  await redis?.connect()
   const doctor = new Doctor({ clock: systemClock })
   addRedisChecks(doctor, redis)
   return (await doctor.run('tenancy'))?.checks[0]
