@@ -48,7 +48,9 @@ export function guardRoutes(app: App): void {
 export async function reauthorize(request: FastifyRequest): Promise<void> {
   const { auth } = request.server
   const permission = permissionOf(request)
-  const identity = await auth.authorize(credentialOf(request), asking(request), REAUTHORIZE_MS)
+  // Its own tenant, said or not: a user who joined a second one meanwhile must not have to name it here.
+  const asked = { ...asking(request), tenant: request.auth.tenantId }
+  const identity = await auth.authorize(credentialOf(request), asked, REAUTHORIZE_MS)
   if (permission !== 'authenticated') auth.require(identity, permission)
 }
 

@@ -16,7 +16,3 @@ export const ROLES: Readonly<Record<Role, readonly string[]>> = {
 }
 
 export const roleNames = Object.keys(ROLES) as Role[]
-
-export function isRole(text: string): text is Role {
-  return Object.hasOwn(ROLES, text)
-}

@@ -90,7 +90,10 @@ export function logins(options: { db: Db; clock: Clock; own: OwnKey; log: Log; k
         reason = `refresh token of login ${claim.loginId} that is over`
         if (state.reused) {
           reason = `refresh token of login ${claim.loginId} used twice`
-          log.warn({ login: claim.loginId, user: state.userId }, 'a refresh token was used twice: the login is ended')
+          log.warn(
+            { loginId: claim.loginId, userId: state.userId },
+            'a refresh token was used twice: the login is ended'
+          )
         }
         return null
       }

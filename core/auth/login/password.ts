@@ -10,10 +10,7 @@ const BYTES = 32
 const maxmem = 64 * 1024 * 1024
 
 /** Each takes 32 MiB and a quarter of a second of a core; node's thread pool must have threads left for files. */
-const AT_ONCE = 2
-const WAITING = 50
-let running = 0
-const queue: (() => void)[] = []
+const turn = inTurn(2, 50)
 
 /** @throws LoginBusy (503) */
 export async function hashPassword(password: string): Promise<PasswordHash> {
@@ -40,21 +37,38 @@ export async function checkPassword(stored: string | null, password: string): Pr
   return timingSafeEqual(given, wanted) && parsed !== null
 }
 
-async function derive(password: string, salt: Buffer, cost: typeof COST): Promise<Buffer> {
-  if (running >= AT_ONCE) {
-    if (queue.length >= WAITING) throw new LoginBusy()
-    await new Promise<void>((resolve) => queue.push(resolve))
-  } else running++
-  try {
-    return await new Promise((resolve, reject) => {
-      // The same letters typed on another system may come composed differently.
-      scrypt(password.normalize('NFKC'), salt, BYTES, { ...cost, maxmem }, (error, key) =>
-        error ? reject(error) : resolve(key)
-      )
-    })
-  } finally {
-    const next = queue.shift()
-    if (next) next()
-    else running--
+function derive(password: string, salt: Buffer, cost: typeof COST): Promise<Buffer> {
+  return turn(
+    () =>
+      new Promise((resolve, reject) => {
+        // The same letters typed on another system may come composed differently.
+        scrypt(password.normalize('NFKC'), salt, BYTES, { ...cost, maxmem }, (error, key) =>
+          error ? reject(error) : resolve(key)
+        )
+      })
+  )
+}
+
+/**
+ * Runs `atOnce` of what it is given, in order, while at most `waiting` wait.
+ * @throws LoginBusy (503) for one more
+ */
+export function inTurn(atOnce: number, waiting: number): <T>(work: () => Promise<T>) => Promise<T> {
+  let running = 0
+  const queue: (() => void)[] = []
+  return async (work) => {
+    if (running < atOnce) running++
+    else {
+      if (queue.length >= waiting) throw new LoginBusy()
+      await new Promise<void>((resolve) => queue.push(resolve))
+    }
+    try {
+      return await work()
+    } finally {
+      // Whoever is next takes this place over.
+      const next = queue.shift()
+      if (next) next()
+      else running--
+    }
   }
 }

@@ -68,11 +68,16 @@ export async function checkLogin(tx: Tx, userId: string, loginId: string | null)
 }
 
 /**
- * Deletes logins and tickets that are over; a refresh token of a deleted login is as unknown as an invented one.
+ * Deletes logins and tickets that are over (a refresh token of a deleted login is as unknown as an invented one), and
+ * users who are a member of nothing and have not been here for long: their e-mail is nobody's to keep.
  * @param tx of `db.system`. @returns how many
  */
 export async function sweepLogins(tx: Tx): Promise<number> {
   const logins = await tx`delete from core.login where expires_at < now() - interval '1 day'`
   const tickets = await tx`delete from core.ws_ticket where expires_at < now()`
-  return logins.count + tickets.count
+  const users = await tx`
+    delete from core.app_user u where u.created_at < now() - interval '30 days'
+      and not exists (select from core.member m where m.user_id = u.id)
+      and not exists (select from core.login l where l.user_id = u.id)`
+  return logins.count + tickets.count + users.count
 }

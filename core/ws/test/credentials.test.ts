@@ -1,9 +1,11 @@
 import t from 'tap'
 import { WebSocket } from 'ws'
+import { z } from 'zod'
 import { createAuth } from '#core/auth/auth.ts'
 import { bearer, identityProvider, join, keyOf } from '#core/auth/test/support.ts'
 import { createUser } from '#core/auth/users.ts'
 import { newId } from '#core/ids.ts'
+import type { Gateway } from '#core/ws/gateway.ts'
 import { serve } from '#core/ws/test/support.ts'
 
 type Served = Awaited<ReturnType<typeof serve>>
@@ -121,6 +123,30 @@ t.test('each kind of credential ends its connection when it is over, within 5 s 
   await sql`update core.login set ended_at = now(), ended_by = 'logout'`
   t.match(await own.closed, { code: 4401 }, 'a login that was ended')
   t.match(await ticketed.closed, { code: 4401 }, 'and what came by its ticket')
+})
+
+t.test('a transaction of a method is put down to who called it, with address and request', async (t) => {
+  const idp = await identityProvider(t)
+  const addMethod = (gateway: Gateway) =>
+    gateway.method('whose.transaction', {
+      permission: 'sessions:read',
+      params: z.strictObject({}),
+      async run({ tenant, requestId }) {
+        const [row] = await tenant((tx) => tx`select current_setting('request.jwt.claims')::json -> 'actor' as actor`)
+        return { requestId, actor: row?.actor }
+      }
+    })
+  const world = await serve(t, {}, addMethod, { auth: { issuer: idp.issuer } })
+  const { tenantId, key } = await world.makeTenant()
+  const user = newId()
+  await join(world, tenantId, user, 'viewer')
+  for (const [token, actor] of [
+    [await idp.token({ sub: user }), { kind: 'user', id: user }],
+    [key, { kind: 'key' }]
+  ] as const) {
+    const { result } = await (await world.enter(token)).request('whose.transaction')
+    t.match(result.actor, { ...actor, from: '127.0.0.1', requestId: result.requestId })
+  }
 })
 
 t.test('a suspended tenant loses its connections with 4403 and gets no new one', async (t) => {
