@@ -15,6 +15,10 @@ async function serve(t: Test, more: Partial<SseOptions> = {}) {
   const tenantId = newId()
   const app = Fastify()
   let open = 0
+  app.addHook(
+    'onRequest',
+    async (_request, reply) => void reply.header('access-control-allow-origin', 'https://a.example')
+  )
   app.get('/events', (request, reply) => {
     if (!wantsEventStream(request)) return reply.send({ data: [] })
     const after = resumeFrom(request, 0n)
@@ -62,6 +66,7 @@ t.test('a client reads history and what follows, and resumes behind its Last-Eve
   const ids: string[] = []
   const first = await fetch(url, { headers: sse })
   t.equal(first.headers.get('content-type'), 'text/event-stream; charset=utf-8')
+  t.equal(first.headers.get('access-control-allow-origin'), 'https://a.example', 'what hooks had set goes out too')
   const seen: string[] = []
   for await (const line of lines(first)) {
     seen.push(line.split(':')[0] ?? '')
