@@ -6,11 +6,12 @@ import { scrub } from '#core/scrub.ts'
 
 /** Names of fields that hold a short text, a number, a boolean, null, or a list of those. */
 const named = new Set(
-  `actor actorId actors as attached attempt attempts batch bytes calls cellId cells check code connection consumer count
-  dead delay detected dir error eventId events failed fault file from group hits host hostId id jail job kekVersion keyId kind lag level limit limitMs
-  limits method migration missing ms namespaces noNewPrivs notice pauseMs permission phase pid port prefix queue reason
-  records reqId requestId rewrapped retryAfterMs role room rooms route rows rssPoll running seq sessionId signal size skillId slot
-  state status stderr step steps streamId table tables tenantId toEpoch epoch total type uid url userId version waiting
+  `actor actorId actors as attached attempt attempts batch bytes calls cellId cells check code connection consumer
+  count dead delay detected dir epoch error eventId events failed fault file from group hits host hostId id jail
+  job kekVersion keyId kind lag level limit limitMs limits loginId method migration missing ms namespaces
+  noNewPrivs notice objects pauseMs permission phase pid port prefix queue reason records reqId requestId
+  retryAfterMs rewrapped role room rooms route rows rssPoll running seq sessionId signal size skillId slot state
+  status stderr step steps streamId table tables tenantId toEpoch total type uid url userId version waiting
   warning window`.split(/\s+/)
 )
 
