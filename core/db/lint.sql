@@ -48,11 +48,11 @@ restrictive as (
 -- The tenant policy as the server prints it, whole: with `or true` behind it, it is another one.
 form (own, shared) as (values (
   '(tenant_id = ( SELECT core.tenant() AS tenant))',
-  '((( SELECT core.tenant() AS tenant) IS NOT NULL) AND ((tenant_id = ( SELECT core.tenant() AS tenant)) OR '
+  'CASE WHEN (tenant_id = ( SELECT core.tenant() AS tenant)) THEN true ELSE '
 )),
 shared as (
   select r.polrelid from restrictive r cross join form
-  where r.polcmd in ('*', 'r') and starts_with(r.using_expr, form.shared)
+  where r.polcmd in ('*', 'r') and starts_with(btrim(regexp_replace(r.using_expr, '\s+', ' ', 'g')), form.shared)
 )
 select 'rls_off' as rule, name as object from tbl where not relrowsecurity
 union all select 'rls_not_forced', name from tbl where relrowsecurity and not relforcerowsecurity
