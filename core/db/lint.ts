@@ -15,8 +15,16 @@ export interface Finding {
  * @see lint.sql for the rules
  */
 export async function lint(sql: Pool | Tx, allowed: Allowance[]): Promise<Finding[]> {
-  const rules = await readFile(new URL('./lint.sql', import.meta.url), 'utf8')
-  const found = await sql.unsafe<{ rule: string; object: string }[]>(rules)
+  return unexcused(await sql.unsafe<Finding[]>(await readRules()), allowed)
+}
+
+/** lint.sql: one statement. */
+export function readRules(): Promise<string> {
+  return readFile(new URL('./lint.sql', import.meta.url), 'utf8')
+}
+
+/** The findings that no allowance names. */
+export function unexcused(found: readonly Finding[], allowed: Allowance[]): Finding[] {
   return found
     .filter((finding) => !allowed.some((row) => row.rule === finding.rule && matches(row.object, finding.object)))
     .map(({ rule, object }) => ({ rule, object }))

@@ -6,7 +6,7 @@ import { fullDb, superSession } from './support/full-db.ts'
 import { prepareDigest } from './support/matrix.ts'
 import { globalMutants, mutantsOf } from './support/mutants.ts'
 import { argument, count } from './support/proof.ts'
-import { verdict } from './support/referee.ts'
+import { prepareLint, verdict } from './support/referee.ts'
 import { seed } from './support/seed.ts'
 
 const { url } = await fullDb(t)
@@ -14,6 +14,7 @@ const sql = await superSession(t, url)
 t.teardown(() => sql.release())
 const seeded = await seed(sql, await readCatalogue(sql))
 await prepareDigest(sql, seeded.tables)
+await prepareLint(sql)
 const [server] = await sql.unsafe<{ version: number }[]>(`select current_setting('server_version_num')::int as version`)
 const functions = await sql.unsafe<{ name: string; source: string }[]>(`
   select p.oid::regproc::text as name, pg_get_functiondef(p.oid) as source from pg_proc p
@@ -29,7 +30,7 @@ const share = 12
 
 t.test(
   'whatever is dropped, weakened or granted: the lint or the matrix turns red',
-  { timeout: 300_000 },
+  { timeout: 1_200_000 },
   async (t) => {
     const everything = mutantsOf(seeded.tables, server?.version ?? 0)
     // Two minutes for all: CI takes a part, another one each time; `npm run test:tenancy` takes all.

@@ -8,6 +8,8 @@ export interface Mutant {
   /** The table whose matrix must turn red where the lint does not. */
   table: Table
   sql: string
+  /** Whom it is about. */
+  role?: Role
 }
 
 const verbs: readonly Verb[] = ['select', 'insert', 'update', 'delete']
@@ -17,7 +19,10 @@ const powers = ['truncate', 'references', 'trigger']
 export function mutantsOf(tables: readonly Table[], serverVersion: number): Mutant[] {
   const rights = serverVersion >= 170000 ? [...powers, 'maintain'] : powers
   return tables.flatMap((table) => [
-    ...table.policies.flatMap((policy) => ofPolicy(table, policy)),
+    // Where every row is kept (core.erase_keeps), nothing is erased whatever erase_delete says.
+    ...table.policies
+      .filter(({ name }) => name !== 'erase_delete' || overrideOf(table).readable !== 'true')
+      .flatMap((policy) => ofPolicy(table, policy)),
     ...(table.policies.length > 0
       ? ['disable row level security', 'no force row level security'].map((change) => ({
           name: `${table.name}: ${change}`,
@@ -32,6 +37,7 @@ export function mutantsOf(tables: readonly Table[], serverVersion: number): Muta
       [...verbs.filter((verb) => !granted(table, role, verb)), ...rights].map((right) => ({
         name: `${table.name}: grant ${right} to ${role}`,
         table,
+        role,
         // The way to the table too: a role that may not enter the schema has no use of the right.
         sql: `grant usage on schema ${table.name.split('.')[0]} to ${role}; grant ${right} on ${table.name} to ${role}`
       }))
@@ -48,8 +54,14 @@ const commands: Record<string, string> = { '*': 'all', r: 'select', a: 'insert',
 
 function ofPolicy(table: Table, policy: Policy): Mutant[] {
   const { name, using, check, permissive, cmd } = policy
+  const role = roles.find((one) => policy.roles.includes(one))
   const on = `policy ${name} on ${table.name}`
-  const mutant = (what: string, sql: string): Mutant => ({ name: `${table.name}: ${what} ${name}`, table, sql })
+  const mutant = (what: string, sql: string): Mutant => ({
+    name: `${table.name}: ${what} ${name}`,
+    table,
+    sql,
+    ...(role ? { role } : {})
+  })
   const parts = { using, 'with check': check }
   const said = Object.entries(parts).filter((part): part is [string, string] => part[1] !== null && part[1] !== 'true')
   const clauses = (change: (text: string) => string) =>
