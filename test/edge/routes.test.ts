@@ -31,6 +31,7 @@ const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
 const withoutKey: Readonly<Record<string, string>> = {
   'POST /v1/ws/ticket': 'a ticket is a secret of 30 seconds: the next one takes nothing away',
   'POST /v1/platform/tenants': 'the slug is unique: a repeat is 409; the answer holds a key',
+  'POST /v1/platform/tenants/:id/owner': 'one open invitation of an owner: a repeat is 409; the answer holds a token',
   'POST /v1/platform/vault/rotation': 'one rotation at a time: a repeat joins it',
   'POST /v1/sessions/:id/run': 'a command: the state decides what a repeat does',
   'POST /v1/sessions/:id/pause': 'a command: the state decides what a repeat does',
