@@ -38,7 +38,7 @@ const dir = await mkdtemp(join(tmpdir(), 'agentos-proof-'))
 const [proof, ...others] = process.argv.slice(2).sort((a) => (a === '--proof' ? -1 : 1))
 const given = [`--proof=${dir}`, '--whole=1', ...(proof === '--proof' ? others : process.argv.slice(2))]
 const files = parts.map(([file]) => `test/tenancy/${file}.test.ts`)
-const tap = spawn('tap', ['run', '-t900', '--reporter=terse', ...given.map((arg) => `--test-arg=${arg}`), ...files], {
+const tap = spawn('tap', ['run', '-t1500', '--reporter=terse', ...given.map((arg) => `--test-arg=${arg}`), ...files], {
   cwd: root,
   stdio: 'inherit'
 })
