@@ -6,6 +6,7 @@ import { invitationRoutes } from './routes/invitations.ts'
 import { memberRoutes } from './routes/members.ts'
 import { ownRoutes } from './routes/own.ts'
 import { platformRoutes } from './routes/platform.ts'
+import { provisionRoutes } from './routes/provision.ts'
 
 /** Whose data it is: tenants, who is in them, and what becomes of them. */
 export const tenantsRoom = definePlugin({
@@ -30,6 +31,7 @@ export const tenantsRoom = definePlugin({
     memberRoutes(app)
     invitationRoutes(app, plans)
     exportRoute(app)
+    provisionRoutes(app, plans)
     platformRoutes(app, plans)
     for (const check of tenantChecks(app.db)) app.doctor.add('tenancy', check)
   }

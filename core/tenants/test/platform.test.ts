@@ -19,6 +19,15 @@ t.test(
     t.strictSame({ ...(await db.system((tx) => locate(tx, id))) }, { cell: 'c2', region: 'eu' })
     t.equal(await db.system((tx) => locate(tx, newId())), null)
 
+    const keyed = { headers: { ...operator.headers, 'idempotency-key': 'one' } }
+    const once = { ...wanted, slug: 'once' }
+    t.equal((await ask('POST', '/v1/platform/tenants', keyed, once)).status, 201)
+    const repeated = await ask('POST', '/v1/platform/tenants', keyed, once)
+    t.match(repeated, { status: 409, body: { code: 'IDEMPOTENCY_SHOWN_ONCE' } }, 'the key is not shown again')
+    t.match(await ask('POST', '/v1/platform/tenants', keyed, wanted), { status: 422 })
+    await sql`delete from core.api_key where tenant_id = (select tenant_id from core.tenants where slug = 'once')`
+    await sql`delete from core.tenants where slug = 'once'`
+
     t.match(await ask('POST', '/v1/platform/tenants', operator, wanted), {
       status: 409,
       body: { code: 'TENANT_SLUG_TAKEN' }
@@ -44,7 +53,7 @@ t.test(
     t.match(await ask('PATCH', url(id), operator, change), { status: 200, body: { ...change, region: 'eu' } })
     t.equal((await ask('PATCH', url(id), operator, {})).status, 400)
     t.equal((await ask('GET', url(newId()), operator)).status, 404)
-    t.strictSame(await actions(id), ['tenant.provisioned', 'tenant.viewed', 'tenant.changed'])
+    t.strictSame(await actions(id), ['tenant.provisioned', 'key.created', 'tenant.viewed', 'tenant.changed'])
     const kinds = await sql`select distinct actor_kind as kind from audit.entry where tenant_id = ${id}`
     t.strictSame(
       kinds.map((row) => row.kind),
