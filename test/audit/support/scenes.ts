@@ -24,8 +24,29 @@ const session = (state: Parameters<typeof sessionIn>[2]) => async (world: World,
   params: { id: await sessionIn(world, who, state) }
 })
 
+/** A tenant of its own for what would end the other one, after platform routes have been called about it. */
+const elsewhere =
+  (payload: object | undefined, ...before: [path: string, method: 'POST' | 'DELETE', payload: object][]) =>
+  async (world: World, _who: Citizen, operator: Scene['headers']): Promise<Scene> => {
+    const { tenantId: id } = await world.makeTenant()
+    for (const [path, method, body] of before)
+      await ask(world, method, `/v1/platform/tenants/${id}${path}`, body, operator)
+    return { params: { id }, ...(payload === undefined ? {} : { payload }) }
+  }
+
+async function ask(world: World, method: 'POST' | 'DELETE', url: string, payload: object, headers: Scene['headers']) {
+  const answer = await world.app.inject({ method, url, payload, headers: { ...headers } })
+  if (answer.statusCode >= 300) throw new Error(`${url}: ${answer.statusCode} ${answer.body}`)
+  return answer.json()
+}
+
+const suspend = ['/suspend', 'POST', { reason: 'unpaid' }] as const
+const remove = ['', 'DELETE', {}] as const
+
 /** By route. */
-export const scenes: Readonly<Record<string, (world: World, who: Citizen) => Promise<Scene>>> = {
+export const scenes: Readonly<
+  Record<string, (world: World, who: Citizen, operator: Scene['headers']) => Promise<Scene>>
+> = {
   'POST /v1/sessions/:id/run': session('CREATED'),
   'POST /v1/sessions/:id/pause': session('RUNNING'),
   'POST /v1/sessions/:id/resume': session('PAUSED'),
@@ -38,7 +59,29 @@ export const scenes: Readonly<Record<string, (world: World, who: Citizen) => Pro
     const id = crypto.randomUUID()
     await world.sql`insert into core.member (tenant_id, user_id, role) values (${TENANT_ZERO}, ${id}, 'member')`
     return { params: { id }, payload: { permissions: ['platform:doctor'] } }
-  }
+  },
+  'PATCH /v1/members/:userId': async () => ({ payload: { role: 'member' } }),
+  'POST /v1/invitations/accept': async (world, who) => {
+    const wanted = { email: 'guest@example.com', role: 'viewer' }
+    const { token } = await ask(world, 'POST', '/v1/invitations', wanted, who.headers)
+    return { payload: { token, password: 'correct horse battery' } }
+  },
+  'DELETE /v1/tenant': async (world) => {
+    const { headers, slug } = await world.makeTenant()
+    return { headers, payload: { confirm: slug } }
+  },
+  'POST /v1/tenant/restore': async (world) => {
+    const { headers, slug } = await world.makeTenant()
+    await ask(world, 'DELETE', '/v1/tenant', { confirm: slug }, headers)
+    return { headers }
+  },
+  'POST /v1/platform/tenants': async () => ({ payload: { name: 'New', slug: 'new-one', plan: 'pro' } }),
+  'PATCH /v1/platform/tenants/:id': elsewhere({ plan: 'free' }),
+  'DELETE /v1/platform/tenants/:id': elsewhere({}),
+  'POST /v1/platform/tenants/:id/owner': elsewhere({ email: 'owner@example.com' }),
+  'POST /v1/platform/tenants/:id/suspend': elsewhere({ reason: 'unpaid' }),
+  'POST /v1/platform/tenants/:id/resume': elsewhere(undefined, [...suspend]),
+  'POST /v1/platform/tenants/:id/restore': elsewhere(undefined, [...remove])
 }
 
 /** Mutating routes without a row in the log, and why. */

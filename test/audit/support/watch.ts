@@ -10,8 +10,11 @@ export interface Written {
   audited: boolean
 }
 
-// An answer kept for a repeated Idempotency-Key is no change of its own: the change that it tells of is looked for.
-const NO_CHANGE = ['core.idempotency']
+/** Tables whose rows are no change of their own. */
+const NO_CHANGE = [
+  'core.idempotency', // the answer for a repeated key: the change that it tells of is looked for
+  'core.ws_ticket' // good for one connection within 30 s, and gives nothing that its asker has not
+]
 
 /**
  * Puts a trigger on every table that there is, read from pg_catalog: it notes each row that a transaction whose claims
