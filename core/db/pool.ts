@@ -76,12 +76,14 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
       if (!uuid.test(tenantId)) throw new TenantInvalid(given.tenantId)
       const settings = sign({ ...given, tenantId })
       const enter = (tx: Tx) => {
+        // What an earlier transaction set for the session (`set_config(..., false)` fits into any select) ends here.
+        tx`reset all`.execute().catch(() => {}) // thrown by the transaction itself
         // Parameters, never literals: other sessions of agentos_app see this one's statement in pg_stat_activity.
         tx`select set_config('agentos.tenant', ${settings.tenant}, true), set_config('agentos.user', ${settings.user}, true),
                   set_config('request.jwt.claims', ${settings.claims}, true),
                   set_config('agentos.signature', ${settings.signature}, true)`
           .execute()
-          .catch(() => {}) // thrown by the transaction itself
+          .catch(() => {})
       }
       return transaction(
         app,
@@ -89,7 +91,7 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
         enter,
         work,
         hookFailed,
-        snapshot ? 'isolation level repeatable read read only' : ''
+        snapshot ? 'isolation level repeatable read read only' : 'isolation level read committed read write'
       )
     },
     system: (work) => transaction(system, systemGate, undefined, work, hookFailed),
