@@ -75,7 +75,7 @@ export function tokenRoutes(app: App): void {
       await auth.logins.setPassword(
         userId,
         { email, password, ...(current === undefined ? {} : { current }) },
-        request.ip
+        { tenantId: request.auth.tenantId, actor: must(request.auth.actor, 'the actor of a request'), from: request.ip }
       )
       auth.forgetUser(userId)
       return reply.status(204).send(null)

@@ -1,4 +1,5 @@
 import type { JWK } from 'jose'
+import { auditAs } from '#core/audit/audit.ts'
 import { CredentialsWrong, RefreshRefused } from '#core/auth/errors.ts'
 import { ACCESS_TOKEN_S, type OwnKey } from '#core/auth/jwt/own.ts'
 import {
@@ -11,7 +12,7 @@ import {
   verifyPassword
 } from '#core/auth/users.ts'
 import type { Clock } from '#core/clock.ts'
-import type { Db } from '#core/db/types.ts'
+import type { Actor, Db } from '#core/db/types.ts'
 import type { Limits } from '#core/http/limits/types.ts'
 import type { Log } from '#core/log.ts'
 import type { Secret } from '#core/secret.ts'
@@ -38,14 +39,14 @@ export interface Logins {
   /** Ends the login; a token that names none changes nothing. @returns whose it was */
   logOut(token: string): Promise<string | null>
   /**
-   * Makes the user's first password, or another one, which ends all their logins.
+   * Makes the user's first password, or another one, which ends all their logins; audited in the tenant of who asks.
    * @param current needed where there is one already
    * @throws CredentialsWrong (401), EmailTaken (409), RateLimited (429)
    */
   setPassword(
     userId: string,
     wanted: { email: string; password: string; current?: string },
-    from: string
+    asked: { tenantId: string; actor: Actor; from: string }
   ): Promise<void>
   /** Of `/.well-known/jwks.json`. */
   readonly jwks: { keys: JWK[] }
@@ -103,7 +104,7 @@ export function logins(options: { db: Db; clock: Clock; own: OwnKey; log: Log; k
       const claim = refreshing.read(token)
       return claim ? await db.system((tx) => endLogin(tx, claim.loginId)) : null
     },
-    async setPassword(userId, { email, password, current }, from) {
+    async setPassword(userId, { email, password, current }, { tenantId, actor, from }) {
       const known = await db.system((tx) => findUser(tx, userId))
       if (known) {
         await limited(
@@ -116,6 +117,7 @@ export function logins(options: { db: Db; clock: Clock; own: OwnKey; log: Log; k
       await db.system(async (tx) => {
         if (known) await changeLogin(tx, userId, { email, hash })
         else await createUser(tx, { id: userId, email, password: hash })
+        await auditAs(tx, tenantId, actor, { action: 'user.password_set', subject: `user:${userId}` })
       })
     }
   }

@@ -13,13 +13,14 @@ import { until } from '#test/support/until.ts'
 import { bearer, identityProvider, join, keyOf } from './support.ts'
 
 const password = 'correct horse battery staple'
+const hash = await hashPassword(password)
 
 const post = (world: TestApp, url: string, payload: object) => world.app.inject({ method: 'POST', url, payload })
 const whoami = (world: TestApp, token: string) => world.app.inject({ url: '/v1/whoami', headers: bearer(token) })
 
 /** A user with a password, member of one tenant. */
 async function citizen(world: TestApp, email: string) {
-  const { id } = await world.db.system((tx) => createUser(tx, { email, password }))
+  const { id } = await world.db.system((tx) => createUser(tx, { email, password: hash }))
   const { tenantId } = await world.makeTenant()
   await join(world, tenantId, id, 'member')
   const logIn = async () => (await post(world, '/v1/auth/token', { email, password })).json()
@@ -197,6 +198,12 @@ t.test("the owner's key makes the first login, a new password ends all logins", 
   t.match(wider.json(), { code: 'AUTH_PASSWORD_REFUSED' }, "a key of one tenant makes no way into its member's others")
   t.match((await set(second.headers, { email, password })).json(), { code: 'AUTH_PASSWORD_REFUSED' }, 'no member')
   t.equal((await sql`select 1 from core.app_user`).length, 1)
+  const audited = await sql`select actor_kind, actor_id, subject, tenant_id from audit.entry order by at`
+  t.match(audited, [
+    { actor_kind: 'key', actor_id: owner.id, subject: `user:${userId}`, tenant_id: tenantId },
+    { actor_kind: 'user', actor_id: userId, subject: `user:${userId}` }
+  ])
+  t.equal(audited.length, 2)
 })
 
 t.test('an identity provider cannot name a user who logs in here', async (t) => {
@@ -261,9 +268,9 @@ t.test('wrong passwords, tokens and keys are counted, right and merely late ones
 })
 
 t.test('hashes tell passwords apart, however their letters are composed, and no hash is nobody', async (t) => {
-  const hash = await hashPassword('ein schönes Passwort')
-  t.equal(await checkPassword(hash, 'ein scho\u0308nes Passwort'), true)
-  t.equal(await checkPassword(hash, 'ein schones Passwort'), false)
+  const umlaut = await hashPassword('ein schönes Passwort')
+  t.equal(await checkPassword(umlaut, 'ein scho\u0308nes Passwort'), true)
+  t.equal(await checkPassword(umlaut, 'ein schones Passwort'), false)
   t.equal(await checkPassword(null, 'ein schönes Passwort'), false)
 })
 
