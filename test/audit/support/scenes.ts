@@ -78,7 +78,10 @@ export const scenes: Readonly<
   'POST /v1/platform/tenants': async () => ({ payload: { name: 'New', slug: 'new-one', plan: 'pro' } }),
   'PATCH /v1/platform/tenants/:id': elsewhere({ plan: 'free' }),
   'DELETE /v1/platform/tenants/:id': elsewhere({}),
-  'POST /v1/platform/tenants/:id/owner': elsewhere({ email: 'owner@example.com' }),
+  'POST /v1/platform/tenants/:id/owner': async (world) => {
+    const { tenantId: id } = await world.makeTenant({ scopes: ['keys:read'] }) // nobody there could name an owner
+    return { params: { id }, payload: { email: 'owner@example.com' } }
+  },
   'POST /v1/platform/tenants/:id/suspend': elsewhere({ reason: 'unpaid' }),
   'POST /v1/platform/tenants/:id/resume': elsewhere(undefined, [...suspend]),
   'POST /v1/platform/tenants/:id/restore': elsewhere(undefined, [...remove])
