@@ -41,3 +41,19 @@ t.test('events are kept for ever, or as many days as the operator says', async (
   t.strictSame(await days(), [1, 2, 3])
   t.strictSame(await days(15), [3])
 })
+
+t.test('a running kernel erases tenants whose grace time is over, every hour', async (t) => {
+  const { sql, makeTenant, kernel } = await pulseApp(t, hostTools({}))
+  const { tenantId } = await makeTenant()
+  await kernel.objects.put(tenantId, Buffer.from('bytes'))
+  const [schedule] = await sql`select cron from pgboss.schedule where name = 'core.erase'`
+  t.strictSame(schedule, { cron: '47 * * * *' })
+  await sql`
+    update core.tenants set suspended_at = now() - interval '31 days', suspended_by = 'deletion', erase_by = 'owner',
+      erase_at = now() - interval '1 day' where tenant_id = ${tenantId}`
+  await sql`insert into pgboss.job_common (name, data, policy) values ('core.erase', '{}', 'short')`
+  const tombstone = () => sql`select slug from core.tenants where tenant_id = ${tenantId} and erased_at is not null`
+  await until(async () => (await tombstone()).length === 1, 'the tombstone')
+  t.equal((await sql`select 1 from core.api_key where tenant_id = ${tenantId}`).length, 0)
+  t.strictSame(await Array.fromAsync(kernel.objects.list(tenantId)), [])
+})
