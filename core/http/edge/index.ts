@@ -1,3 +1,4 @@
+import { Socket } from 'node:net'
 import type { App } from '#core/plugin.ts'
 import { allowOrigins } from './cors.ts'
 import { HeadersTooMany } from './errors.ts'
@@ -33,6 +34,10 @@ export async function guardEdge(app: App, edge: EdgeOptions): Promise<ForwardedW
   await allowOrigins(app, edge.allowedOrigins ?? [])
   app.addHook('onRequest', async ({ raw }) => {
     if (raw.rawHeaders.length > mostHeaders * 2) throw new HeadersTooMany(mostHeaders)
+  })
+  // A connection that asked for an upgrade is off the server's books: refused in a hook, nobody would ever close it.
+  app.addHook('onResponse', async ({ headers, raw: { socket } }) => {
+    if (headers.upgrade !== undefined && socket instanceof Socket) socket.destroySoon()
   })
   if (edge.pressure) await shedLoad(app, edge.pressure)
   if (edge.trustProxy === undefined || edge.trustProxy === false) forwarded.watch(app)

@@ -72,7 +72,7 @@ export async function serve(
       const rates = table && new RateLimits({ db, clock, table })
       const ws = new Gateway({ auth, bus, db, log, rates, ...options })
       methods(ws)
-      return { bus, ws }
+      return { bus, ws, ...(rates ? { limits: rates } : {}) }
     }
   })
   const { bus, server } = test.app
