@@ -1,36 +1,7 @@
-import type { Role, Table, Verb } from './catalogue.ts'
+import type { Table, Verb } from './catalogue.ts'
+import { type Asker, type Cell, denied } from './cell.ts'
+import { foreignKeyCells } from './foreign-key-cells.ts'
 import { insertOf, makeRow, overrideOf, type Row, type Seeded, tenantOf } from './seed.ts'
-
-/** Rows touched or returned, or an SQLSTATE; 'any' number of rows where only the right to ask counts (explain). */
-export type Outcome = number | string
-
-export interface Cell {
-  verb: string
-  sql: string
-  /** What the role must have been declared for; else 42501. Each entry: verb, or verb of another table. */
-  need: (Verb | [Table, Verb])[]
-  /** For agentos_app with a tenant: an outcome, or the same statement narrowed to its tenant, run by the superuser. */
-  app: { twin: string } | { outcome: Outcome }
-  /** For agentos_system: an outcome; default: what the superuser gets. */
-  system?: Outcome
-  /** The same in each context of agentos_app, where no row is looked at. */
-  always?: boolean
-  /** Asks for no column but tenant_id: what is granted for erasing is enough. */
-  narrow?: boolean
-  /** Counts rows in the answer `n`. */
-  value?: boolean
-  copy?: 'to' | 'from'
-}
-
-const denied = '42501'
-
-export interface Asker {
-  me: string
-  /** Owns what must not be reached. */
-  other: string
-  /** Whether rows that are shared (core.isolate_shared) are seen. */
-  shared: boolean
-}
 
 /** Every statement of the matrix for one table. @param ctids where the rows of `other` lie */
 export function cellsOf(seeded: Seeded, table: Table, asker: Asker, ctids: readonly string[]): Cell[] {
@@ -276,49 +247,6 @@ export function cellsOf(seeded: Seeded, table: Table, asker: Asker, ctids: reado
   return [...cells, ...foreignKeyCells(seeded, table, asker)]
 }
 
-function foreignKeyCells(seeded: Seeded, table: Table, asker: Asker): Cell[] {
-  const { me, other } = asker
-  return table.foreignKeys.flatMap((key, i): Cell[] => {
-    const parent = seeded.tables.find(({ name }) => name === key.table)
-    if (!parent) return []
-    const pairs = key.columns.map((column, n) => [column, key.referenced[n] ?? ''] as const)
-    const loose = pairs.filter(([column]) => column !== 'tenant_id')
-    const join = (by: typeof pairs, where: string) =>
-      `select 1 from ${table.name} c join ${key.table} p on ${by.map(([c, p]) => `p.${p} = c.${c}`).join(' and ')} where ${where}`
-    const seen = `(${seenOf(table, asker, 'c')}) and (${seenOf(parent, asker, 'p')})`
-    const need: Cell['need'] = ['select', [parent, 'select']]
-    const label = `${i + 1}: ${key.table}`
-    const narrow = loose.length === 0 && pairs.every(([, referenced]) => referenced === 'tenant_id')
-    const cells: Cell[] = [
-      { verb: `join ${label}`, sql: join(pairs, 'true'), narrow, need, app: { twin: join(pairs, seen) } }
-    ]
-    if (loose.length > 0 && loose.length < pairs.length) {
-      cells.push({ verb: `loose join ${label}`, sql: join(loose, 'true'), need, app: { twin: join(loose, seen) } })
-      // Another tenant's parent and one that is nowhere are refused alike.
-      const parents = { theirs: seeded.rows.get(key.table)?.get(other)?.[0], absent: makeRow(seeded, parent, other, 0) }
-      for (const [whose, parentRow] of Object.entries(parents)) {
-        const row = makeRow(seeded, table, me, 0)
-        for (const [column, referenced] of loose) row[column] = parentRow?.[referenced] ?? 'null'
-        cells.push({
-          verb: `insert under ${whose} ${label}`,
-          sql: insertOf(table, row),
-          need: ['insert'],
-          app: { outcome: '23503' }
-        })
-      }
-    }
-    return cells
-  })
-}
-
-// The columns of `tenant` and `readable`, with an alias before them.
-function seenOf(table: Table, { me, shared }: Asker, alias: string): string {
-  const tenant = tenantOf(table)
-  const readable = (shared && overrideOf(table).readable) || 'false'
-  const own = tenant === null ? 'false' : `${tenant} = '${me}'`
-  return `(${own} or ${readable})`.replace(/\b(tenant_id|visibility|data)\b(?! *[':])/g, `${alias}.$1`)
-}
-
 function settable(table: Table): string {
   const foreign = new Set(table.foreignKeys.flatMap((key) => key.columns))
   const columns = table.columns.filter(({ name, generated }) => !generated && name !== 'tenant_id')
@@ -328,41 +256,4 @@ function settable(table: Table): string {
 
 function mergeInsert(row: Row): string {
   return `insert (${Object.keys(row).join(', ')}) values (${Object.values(row).join(', ')})`
-}
-
-/**
- * Whether the role was declared for all that the cell needs: 'erasing' where only for rows of tenants that are to be
- * erased.
- */
-export function mayAsk(cell: Cell, table: Table, role: Role): boolean | 'erasing' {
-  let answer: boolean | 'erasing' = true
-  for (const need of cell.need) {
-    const [whose, verb] = typeof need === 'string' ? [table, need] : need
-    if (whose.declared[role].has(verb)) continue
-    if (role !== 'agentos_system' || !whose.erases.has(verb) || (verb === 'select' && !cell.narrow)) return false
-    answer = 'erasing'
-  }
-  return answer
-}
-
-/** What agentos_system may do while `me` is to be erased: its rows, unless it was declared for everybody's. */
-export function erasingCells(table: Table, { me, other }: Asker): Cell[] {
-  const { name, declared, erases } = table
-  if (erases.size === 0) return []
-  const { readable } = overrideOf(table)
-  // What others read outlives its tenant (core.erase_keeps).
-  const kept = (verb: Verb) => (verb === 'delete' && readable !== undefined ? ` and not (${readable})` : '')
-  const only = (verb: Verb) => (declared.agentos_system.has(verb) ? 'true' : `tenant_id = '${me}'`) + kept(verb)
-  const cell = (sql: string, same: string): Cell => ({ verb: sql, sql, narrow: true, need: [], app: { twin: same } })
-  const deleted = (where: string) => `delete from ${name} where ${where}`
-  return [
-    cell(`select tenant_id from ${name}`, `select tenant_id from ${name} where ${only('select')}`),
-    cell(
-      `select tenant_id from ${name} where tenant_id = '${other}'`,
-      `select from ${name} where tenant_id = '${other}' and ${only('select')}`
-    ),
-    cell(`delete from ${name}`, deleted(only('delete'))),
-    cell(deleted(`tenant_id = '${me}'`), deleted(`tenant_id = '${me}'${kept('delete')}`)),
-    cell(deleted(`tenant_id = '${other}'`), deleted(`tenant_id = '${other}' and ${only('delete')}`))
-  ]
 }

@@ -1,7 +1,8 @@
 import { type Finding, readRules, unexcused } from '#core/db/lint.ts'
 import { type Role, roles, type Table } from './catalogue.ts'
+import { type Context, contextsOf } from './contexts.ts'
 import { allowances, type Session } from './full-db.ts'
-import { type Context, contextsOf, runGroup } from './matrix.ts'
+import { runGroup } from './matrix.ts'
 import type { Seeded } from './seed.ts'
 
 /** In the order in which most faults show. */
