@@ -37,18 +37,20 @@ export async function writeExport(
   write: Write
 ): Promise<{ rows: number; objects: number }> {
   const sum = createHash('sha256')
-  const line = async (text: string) => {
-    sum.update(text).update('\n')
-    await write(`${text}\n`)
+  const line = async (...texts: string[]) => {
+    const text = `${texts.join('\n')}\n`
+    sum.update(text)
+    await write(text)
   }
   const count = { rows: 0, objects: 0 }
   await line(JSON.stringify({ export: 1, tenantId: context.tenantId, ...head }))
   const readRows = async (tx: Tx) => {
     await tx`select set_config('idle_in_transaction_session_timeout', ${`${PATIENCE_S}s`}, true)`
     for (const source of await sourcesOf(tx)) {
-      for await (const row of rowsOf(tx, source)) {
-        await line(`{"table":${JSON.stringify(source.table)},"row":${row}}`)
-        count.rows += 1
+      const table = JSON.stringify(source.table)
+      for await (const rows of rowsOf(tx, source)) {
+        await line(...rows.map((row) => `{"table":${table},"row":${row}}`))
+        count.rows += rows.length
       }
     }
   }
@@ -71,8 +73,8 @@ export async function writeExport(
   return count
 }
 
-// As text: Postgres writes the JSON, and numbers beyond a double's keep every digit.
-async function* rowsOf(tx: Tx, { table, columns, where }: Source): AsyncGenerator<string> {
+// Fetch by fetch. As text: Postgres writes the JSON, and numbers beyond a double's keep every digit.
+async function* rowsOf(tx: Tx, { table, columns, where }: Source): AsyncGenerator<string[]> {
   if (columns.length === 0) return
   const list = columns.join(', ')
   await tx.unsafe(`declare export_rows no scroll cursor for
@@ -80,7 +82,7 @@ async function* rowsOf(tx: Tx, { table, columns, where }: Source): AsyncGenerato
   let size = 20
   for (;;) {
     const rows = await tx.unsafe<{ text: string }[]>(`fetch forward ${size} from export_rows`)
-    for (const { text } of rows) yield text
+    if (rows.length > 0) yield rows.map(({ text }) => text)
     if (rows.length < size) break
     const bytes = rows.reduce((total, { text }) => total + text.length, 0)
     size = Math.max(1, Math.min(FETCH_ROWS, Math.floor((FETCH_BYTES * size) / bytes)))
