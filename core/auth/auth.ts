@@ -20,7 +20,7 @@ import {
   noteUse,
   replaceSecret
 } from '#core/auth/store.ts'
-import { isTicket, takeTicket } from '#core/auth/tickets.ts'
+import { createTickets, isTicket, type Tickets } from '#core/auth/tickets.ts'
 import type { Clock } from '#core/clock.ts'
 import type { Actor, Db, Tx } from '#core/db/types.ts'
 import { errorMessage } from '#core/errors.ts'
@@ -82,6 +82,8 @@ export interface Auth {
   memberships(userId: string): Promise<readonly Membership[]>
   /** Tokens for users with a password of ours. */
   readonly logins: Logins
+  /** For one WebSocket each. */
+  readonly tickets: Tickets
   /** Forgets what is cached of a key, so that a revocation holds at once here (elsewhere within 5 s). */
   forget(prefix: string): void
   /** The same for all that hangs on a user: membership, role, password, keys that act for them. */
@@ -121,6 +123,7 @@ export interface AuthOptions {
 export function createAuth(options: AuthOptions): Auth {
   const { db, clock, pepper, log, limits } = options
   const own = ownKey(options.userTokenKey)
+  const tickets = createTickets(options.userTokenKey)
   const verify = tokenVerifier({ own, issuer: options.issuer ?? null, clock })
   const keys = new Lookups<KeyRecord | null>(clock, (prefix) => db.system((tx) => findByPrefix(tx, prefix)))
   // `<user id> <login id>`
@@ -152,7 +155,7 @@ export function createAuth(options: AuthOptions): Auth {
       // Hashed before anybody looks for a row: the answer takes the same time without one.
       return { kind: 'key', prefix: parsed.prefix, hash: hashSecret(pepper, parsed.secret).toString('base64') }
     }
-    if (ticket && isTicket(token)) return await db.system((tx) => takeTicket(tx, token))
+    if (ticket && isTicket(token)) return await db.system((tx) => tickets.take(tx, token))
     if (token.split('.', 4).length === 3) return await verify(token)
     throw wrongGuess('malformed key')
   }
@@ -218,6 +221,7 @@ export function createAuth(options: AuthOptions): Auth {
       return { key, row: must(rows[0], 'the rotated key') }
     },
     memberships: async (userId) => (await users.get(`${userId} `)).memberships,
+    tickets,
     logins: logins({ db, clock, own, log, key: options.userTokenKey, ...(limits ? { limits } : {}) }),
     forget: (prefix) => keys.forget(prefix),
     forgetUser(userId) {

@@ -1,6 +1,5 @@
 import { z } from 'zod'
 import { credentialOf } from '#core/auth/guard.ts'
-import { makeTicket } from '#core/auth/tickets.ts'
 import type { App } from '#core/plugin.ts'
 
 const Ticket = z.object({ ticket: z.string(), expiresAt: z.string() })
@@ -21,7 +20,9 @@ export function ticketRoute(app: App): void {
     },
     handler: async (request, reply) => {
       const { tenantId } = request.auth
-      const { ticket, expiresAt } = await request.tenant((tx) => makeTicket(tx, tenantId, credentialOf(request)))
+      const { ticket, expiresAt } = await request.tenant((tx) =>
+        app.auth.tickets.make(tx, tenantId, credentialOf(request))
+      )
       const answer = { ticket: ticket.reveal(), expiresAt: expiresAt.toISOString() }
       return reply.status(201).header('cache-control', 'no-store').send(answer)
     }

@@ -48,7 +48,8 @@ create table core.ws_ticket (
   tenant_id uuid not null default core.tenant() references core.tenants (tenant_id),
   id uuid not null default core.uuidv7(),
   hash bytea not null unique check (length(hash) = 32),
-  credential jsonb not null, -- what the connection is authorised by from then on (core/auth/credential.ts)
+  -- what the connection is authorised by from then on (core/auth/credential.ts), sealed: who can write rows makes no ticket
+  credential text not null check (length(credential) <= 4096),
   expires_at timestamptz not null default now() + interval '30 seconds',
   primary key (tenant_id, id)
 );

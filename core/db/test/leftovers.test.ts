@@ -20,7 +20,7 @@ const left: readonly [name: string, value: string][] = [
 ]
 
 t.test('what one tenant sets for the session is gone in the next transaction', async (t) => {
-  const settings = () =>
+  const settings = (): Promise<Record<string, unknown>> =>
     db.tenant(tenantB, async (tx) => {
       const values: Record<string, unknown> = {}
       for (const [name] of left) values[name] = (await tx`select current_setting(${name}, true) as value`)[0]?.value
@@ -30,7 +30,7 @@ t.test('what one tenant sets for the session is gone in the next transaction', a
   const before = await settings()
   for (const [name, value] of left) {
     await db.tenant(tenantA, (tx) => tx`select set_config(${name}, ${value}, false)`)
-    const after: Record<string, unknown> = await settings()
+    const after = await settings()
     // A setting that nobody had heard of is '' afterwards and not null.
     t.same({ ...after, [name]: after[name] || null }, { ...before, [name]: before[name] || null }, name)
     await t.resolves(

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { z } from 'zod'
@@ -55,6 +56,34 @@ t.test('a ticket works on another host, for its own tenant only', async (t) => {
   t.match(await enter((await ticketFor(world, a.headers)).ticket, a.slug), { tenantId: a.tenantId })
   const { ticket } = await ticketFor(world, a.headers)
   await t.rejects(enter(ticket, b.tenantId), { code: 'AUTH_TENANT_MISMATCH' })
+})
+
+t.test('a row that somebody else wrote is no ticket', async (t) => {
+  const world = await serve(t)
+  const { connect, makeTenant, db, app, sql } = world
+  const [a, b] = [await makeTenant(), await makeTenant()]
+  const victim = newId() // of an identity provider: no login of ours speaks against the credential
+  await join(world, b.tenantId, victim, 'owner')
+  const credential = { kind: 'user', userId: victim, expiresAt: 4e12, tenant: b.tenantId }
+  const ticket = `wt_live_${'x'.repeat(43)}`
+  const hash = createHash('sha256').update(ticket).digest()
+  for (const text of [JSON.stringify(credential), `seal ${JSON.stringify(credential)}`]) {
+    await db.tenant(a.tenantId, (tx) => tx`insert into core.ws_ticket (hash, credential) values (${hash}, ${text})`)
+    t.match(await connect().request('hello', hello(ticket)), { error: { code: 'AUTH_REQUIRED' } })
+    await sql`delete from core.ws_ticket`
+  }
+  // The seal of a true one, under another credential, another token or another time.
+  const own = await app.inject({ method: 'POST', url: '/v1/ws/ticket', headers: a.headers })
+  const [row] = await sql<{ credential: string }[]>`select credential from core.ws_ticket`
+  const [mark] = (row?.credential ?? '').split(' ')
+  await sql`update core.ws_ticket set credential = ${`${mark} ${JSON.stringify(credential)}`}`
+  t.match(await connect().request('hello', hello(own.json().ticket)), { error: { code: 'AUTH_REQUIRED' } })
+  await sql`delete from core.ws_ticket`
+  await sql`insert into core.ws_ticket (tenant_id, hash, credential) values (${a.tenantId}, ${hash}, ${row?.credential ?? ''})`
+  t.match(await connect().request('hello', hello(ticket)), { error: { code: 'AUTH_REQUIRED' } })
+  const late = await app.inject({ method: 'POST', url: '/v1/ws/ticket', headers: a.headers })
+  await sql`update core.ws_ticket set expires_at = now() + interval '10 years'`
+  t.match(await connect().request('hello', hello(late.json().ticket)), { error: { code: 'AUTH_REQUIRED' } })
 })
 
 t.test("a user's ticket is bound to the tenant that it was made in", async (t) => {
