@@ -41,6 +41,10 @@ const damages: [keyof Findings, string, (ledger: Ledger, evidence: Evidence) => 
     'a slot that is kept',
     (l, e) => tables(e, { slots: [{ tenantId: l.tenantId, running: 1, queued: 0 }] })
   ],
+  ['lost', 'a session that is not in the audit log', (_, e) => audit(e, { distinct: 0 })],
+  ['doubled', 'a session that is in the audit log twice', (_, e) => audit(e, { created: 10_000 })],
+  ['leftOver', 'an audit row without a seal', (_, e) => audit(e, { unsealed: 1 })],
+  ['wrong', 'an audit chain that does not hold', (_, e) => audit(e, { fault: 'row 1 is missing' })],
   ['leftOver', 'a command that nobody took', (_, e) => tables(e, { openCommands: 1 })],
   ['leftOver', 'an event in the outbox', (_, e) => stream(e, { waiting: 1 })],
   ['seqGaps', 'a seq left out', (_, e) => stream(e, { highest: 10_000_000 })],
@@ -57,6 +61,11 @@ function replace(evidence: Evidence, ledger: Ledger, change: Partial<Ledger>): E
 
 function tables(evidence: Evidence, change: Partial<Evidence['tables']>): Evidence {
   return { ...evidence, tables: { ...evidence.tables, ...change } }
+}
+
+function audit(evidence: Evidence, change: Partial<Evidence['tables']['audits'][number]>): Evidence {
+  const busy = evidence.tables.audits.filter(({ sessions }) => sessions > 0).slice(0, 1)
+  return tables(evidence, { audits: busy.map((one) => ({ ...one, ...change })) })
 }
 
 function stream(evidence: Evidence, change: Partial<Evidence['tables']['streams'][number]>): Evidence {

@@ -179,7 +179,13 @@ function checkEnd(ledger: Ledger, script: Planned['script'] | undefined, found: 
   }
 }
 
-function checkTables({ slots, streams, openCommands }: Tables, found: Findings): void {
+function checkTables({ slots, streams, audits, openCommands }: Tables, found: Findings): void {
+  for (const { tenantId, sessions, created, distinct, unsealed, fault } of audits) {
+    if (distinct < sessions) found.lost.push(`audit of ${tenantId}: ${distinct} of ${sessions} created sessions`)
+    if (created > sessions) found.doubled.push(`audit of ${tenantId}: ${created} rows of ${sessions} created sessions`)
+    if (unsealed > 0) found.leftOver.push(`audit of ${tenantId}: ${unsealed} rows without a seal`)
+    if (fault !== null) found.wrong.push(`audit of ${tenantId}: ${fault}`)
+  }
   for (const { tenantId, running, queued } of slots) {
     if (running !== 0 || queued !== 0) found.leftOver.push(`slot of ${tenantId}: ${running} running, ${queued} queued`)
   }

@@ -1,4 +1,7 @@
+import { AuditLog } from '#core/audit/service.ts'
+import { systemClock } from '#core/clock.ts'
 import type { Pool } from '#core/db/types.ts'
+import type { TestDb } from '#test/support/db.ts'
 
 /** What the database says of one session after the run: all that a client or another room could ever see of it. */
 export interface Ledger {
@@ -56,11 +59,20 @@ export interface Tables {
     distinct: number
     waiting: number
   }[]
+  readonly audits: readonly {
+    tenantId: string
+    sessions: number
+    /** `session.created` rows, and how many sessions they are about. */
+    created: number
+    distinct: number
+    unsealed: number
+    fault: string | null
+  }[]
   readonly openCommands: number
   readonly idempotencyKeys: number
 }
 
-export async function readTables(sql: Pool): Promise<Tables> {
+export async function readTables({ sql, db, secrets }: TestDb): Promise<Tables> {
   const [slots, streams, [rest]] = await Promise.all([
     sql<Tables['slots'][number][]>`select tenant_id as "tenantId", running, queued from core.slot`,
     sql<Tables['streams'][number][]>`
@@ -72,5 +84,18 @@ export async function readTables(sql: Pool): Promise<Tables> {
       select (select count(*)::int from core.inbox where outcome is null) as open,
         (select count(*)::int from core.idempotency) as keys`
   ])
-  return { slots, streams, openCommands: rest?.open ?? 0, idempotencyKeys: rest?.keys ?? 0 }
+  const log = new AuditLog({ db, clock: systemClock, keySeed: secrets.auditKeySeed })
+  const counts = await sql<{ tenantId: string; sessions: number; created: number; distinct: number }[]>`
+    select t.tenant_id as "tenantId",
+      (select count(*)::int from pulse.session s where s.tenant_id = t.tenant_id) as sessions,
+      count(e.id)::int as created, count(distinct e.subject)::int as distinct
+    from core.tenants t left join audit.entry e on e.tenant_id = t.tenant_id and e.action = 'session.created'
+    group by t.tenant_id`
+  const audits = await Promise.all(
+    counts.map(async (count) => {
+      const { unsealed, faults } = await log.verify({ tenantId: count.tenantId })
+      return { ...count, unsealed, fault: faults[0]?.what ?? null }
+    })
+  )
+  return { slots, streams, audits, openCommands: rest?.open ?? 0, idempotencyKeys: rest?.keys ?? 0 }
 }

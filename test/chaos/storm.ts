@@ -89,7 +89,7 @@ export async function storm(t: { teardown(run: () => unknown): unknown }, option
   // Whoever has to find out why needs to know what was going on.
   const diagnosis = settledAfterSeconds < STUCK_MS / 1000 ? [] : [...nemesis.lines(), await world.activity()]
   const doubts = diagnosis.length > 0 ? [] : await askAgain(client, planned, history)
-  const [ledgers, tables] = await Promise.all([readLedgers(world.sql), readTables(world.sql)])
+  const [ledgers, tables] = await Promise.all([readLedgers(world.sql), readTables(world)])
   await nemesis.stop()
 
   const calls = readCalls(hosts.map((name) => world.callsFile(name)))
@@ -122,13 +122,14 @@ export async function storm(t: { teardown(run: () => unknown): unknown }, option
   }
 }
 
-// All sessions final, then all that follows them: events numbered, commands answered, slots free.
+// All sessions final, then all that follows them: events numbered, commands answered, slots free, audit rows sealed.
 async function settled(world: World, until: number): Promise<void> {
   while (systemClock.monotonic() < until) {
     const [left] = await world.sql<{ count: number }[]>`
       select (select count(*) from pulse.session where ended_at is null)::int
         + (select count(*) from core.event where seq is null)::int
-        + (select count(*) from core.inbox where outcome is null)::int as count`
+        + (select count(*) from core.inbox where outcome is null)::int
+        + (select count(*) from audit.tally)::int as count`
     if (left?.count === 0) return
     await systemClock.sleep(50)
   }
