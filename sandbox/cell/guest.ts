@@ -1,7 +1,7 @@
 // One isolate: of one session, one skill version. The only file that makes isolates.
 import ivm from 'isolated-vm'
 import { help } from './helpers.ts'
-import { type GuestSkill, LoadError, link } from './link.ts'
+import { type GuestSkill, link } from './link.ts'
 import { Export, PRELUDE, PRELUDE_NAME } from './prelude.ts'
 
 /** What the guest may cause while a call runs. */
@@ -11,17 +11,24 @@ export interface GuestHost {
   seed: string
   log(level: string, message: string): void
   hostCall(n: number, name: string, args: string): void
-  /** Code that the host woke up (a timer) ended badly. */
+  /** The trampoline's capped string. It holds when the guest has come to rest: see `rested`. */
+  answer(text: string): void
+  /** Code that was started by run, an answer or a timer has come to its end. */
+  rested(): void
+  /** The same, but badly: the isolate is gone, or nobody handled an error. */
   failed(error: unknown): void
   catastrophe(): void
 }
+
+/** Export, input, time, seed, host calls allowed, then the JSON of ctx.session and of the capabilities. */
+export type RunArguments = [string, string, number, string, number, string, string]
 
 const LEVELS = new Set(['debug', 'info', 'warn', 'error'])
 const MAX_TIMERS = 1000
 const MAX_DELAY_MS = 2 ** 31 - 1
 
 type Bind = (entry: unknown) => void
-type Invoke = (exportName: string, input: string, setup: string) => Promise<string>
+type Invoke = (...args: RunArguments) => void
 type Deliver = (n: number, ok: boolean, text: string) => void
 type Fire = (id: number) => void
 type Abort = (name: string, message: string) => void
@@ -53,7 +60,10 @@ export class Guest {
   #cpuBefore = 0n
   #cpuLast = 0n
   #helpMs = 0
+  #busy = 0
   loaded = false
+  /** Its last call took so little that the next one may run on our own thread: no hop to another one and back. */
+  quick = false
   /** The skill looked at ctx.signal in this call. */
   listens = false
 
@@ -62,6 +72,11 @@ export class Guest {
     // Without this handler an exhausted heap aborts the whole cell; with it the isolate's thread is lost for good, which
     // is reported so that the supervisor kills the cell knowing who did it.
     this.#isolate = new ivm.Isolate({ memoryLimit: memoryMb, onCatastrophicError: () => this.#host?.catastrophe() })
+  }
+
+  /** Some of its code is under way; after dispose() it still has to let go. */
+  get busy(): boolean {
+    return this.#busy > 0
   }
 
   get disposed(): boolean {
@@ -94,12 +109,16 @@ export class Guest {
   }
 
   async load(): Promise<void> {
-    if (this.loaded) return
-    const { context, bind } = this.#prepare()
-    const entry = await link(this.#isolate, context, this.skill)
-    await entry.evaluate()
-    await bind.apply(undefined, [entry.namespace.derefInto()])
-    this.loaded = true
+    this.#busy++
+    try {
+      const { context, bind } = this.#prepare()
+      const entry = await link(this.#isolate, context, this.skill)
+      await entry.evaluate()
+      await bind.apply(undefined, [entry.namespace.derefInto()])
+      this.loaded = true
+    } finally {
+      this.#busy--
+    }
   }
 
   // Synchronous: no guest code runs yet, and nine hops to the isolate's thread would take longer than the work itself.
@@ -122,23 +141,49 @@ export class Guest {
     return { context, bind: part(Export.bind) as ivm.Reference<Bind> }
   }
 
-  /** Calls the tool. @returns the trampoline's capped string. Rejects when the isolate was disposed. */
-  invoke(exportName: string, input: string, setup: unknown): Promise<string> {
-    const invoke = this.#invoke
-    if (!invoke) throw new LoadError('not loaded')
-    return invoke.apply(undefined, [exportName, input, JSON.stringify(setup)], {
-      result: { promise: true }
-    }) as unknown as Promise<string>
+  /** Calls the tool; the host hears of everything that comes of it. */
+  run(args: RunArguments): void {
+    this.#wake(this.#invoke?.apply(undefined, args))
+  }
+
+  /**
+   * The same on this thread, which is blocked for `timeoutMs` at most, and for ever in a built-in that cannot be
+   * interrupted: whoever calls this is watched by another thread.
+   */
+  runHere(args: RunArguments, timeoutMs: number): void {
+    const host = this.#host
+    try {
+      this.#invoke?.applySync(undefined, args, { timeout: timeoutMs })
+    } catch (error) {
+      host?.failed(error)
+      return
+    }
+    host?.rested()
   }
 
   /** Gives the answer of host call `n` to the guest and runs what it wakes up. */
-  async deliver(n: number, ok: boolean, text: string): Promise<void> {
-    await this.#deliver?.apply(undefined, [n, ok, text])
+  deliver(n: number, ok: boolean, text: string): void {
+    this.#wake(this.#deliver?.apply(undefined, [n, ok, text]))
   }
 
   /** Fires ctx.signal; the reason is a DOMException of this name. */
-  async abort(name: string, message: string): Promise<void> {
-    await this.#abort?.apply(undefined, [name, message])
+  abort(name: string, message: string): void {
+    this.#wake(this.#abort?.apply(undefined, [name, message]))
+  }
+
+  #wake(running: Promise<unknown> | undefined): void {
+    const host = this.#host
+    this.#busy++
+    Promise.resolve(running).then(
+      () => {
+        this.#busy--
+        host?.rested()
+      },
+      (error: unknown) => {
+        this.#busy--
+        host?.failed(error)
+      }
+    )
   }
 
   /** Interrupts whatever runs, except a builtin that V8 cannot interrupt. */
@@ -155,6 +200,7 @@ export class Guest {
     if (what === 'log') host.log(LEVELS.has(name) ? name : 'info', text)
     else if (what === 'timer') this.#timer(name, n, Number(text))
     else if (what === 'signal') this.listens = true
+    else if (what === 'answer') host.answer(text)
     else host.hostCall(n, name, text)
   }
 
@@ -165,7 +211,7 @@ export class Guest {
     if (action !== 'set' || this.#timers.size >= MAX_TIMERS) return
     const wake = () => {
       this.#timers.delete(id)
-      this.#fire?.apply(undefined, [id]).catch((error: unknown) => this.#host?.failed(error))
+      this.#wake(this.#fire?.apply(undefined, [id]))
     }
     this.#timers.set(id, setTimeout(wake, ms >= 1 ? Math.min(ms, MAX_DELAY_MS) : 1))
   }

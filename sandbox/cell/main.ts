@@ -2,12 +2,15 @@
 // it answers whatever happens there, and it ends the process when the supervisor is gone.
 import { Socket } from 'node:net'
 import { env, kill, pid } from 'node:process'
-import { MessageChannel, type MessagePort } from 'node:worker_threads'
-import { move, Piscina } from 'piscina'
+import { MessageChannel } from 'node:worker_threads'
+import { Piscina } from 'piscina'
 import { encodeFrame, FrameDecoder, FrameError, Kind, MAX_TO_CELL } from '../wire/frames.ts'
 import type { ThreadTask } from './thread.ts'
 
 env.TZ = 'UTC' // without a jail the host's /etc/localtime would decide what a skill computes
+
+const WATCH_MS = 20
+const GRACE_MS = 60 // for isolated-vm's own timeout to end it properly
 
 const socket = new Socket({ fd: 3, readable: true, writable: true })
 const { port1: port, port2 } = new MessageChannel()
@@ -38,6 +41,27 @@ function pack(frames: Buffer[]): Uint8Array<ArrayBuffer> {
   return bytes
 }
 
+// What the thread says of itself: [count of entries and exits, the call that it runs, ms after which that is too long].
+const blocked = new Int32Array(new SharedArrayBuffer(12))
+let batches = 0
+let watch: NodeJS.Timeout | undefined
+let seen = { count: 0, at: 0 }
+
+/** The thread runs quick calls itself; one that hangs there can only be reported from here, and killed from outside. */
+function look(): void {
+  const count = Atomics.load(blocked, 0)
+  if (count !== seen.count) seen = { count, at: performance.now() }
+  const timeoutMs = Atomics.load(blocked, 2)
+  if (count % 2 !== 0 && performance.now() - seen.at > timeoutMs + GRACE_MS) {
+    const head = { cpuMs: timeoutMs, isolate: 0, hostCalls: 0, code: 'SANDBOX_TIMEOUT', message: '', limit: 'cpuMs' }
+    socket.write(encodeFrame(Kind.error, Atomics.load(blocked, 1) >>> 0, { ...head, stuck: true }))
+  }
+  if (batches === 0) {
+    clearInterval(watch)
+    watch = undefined
+  }
+}
+
 const decoder = new FrameDecoder(MAX_TO_CELL)
 socket.on('data', (chunk: Buffer) => {
   const batch: Buffer[] = []
@@ -53,7 +77,9 @@ socket.on('data', (chunk: Buffer) => {
   }
   // What came together goes to the thread as one task: one hop for up to 16 calls.
   if (batch.length > 0) {
-    pool.run(pack(batch)).catch(die)
+    batches++
+    watch ??= setInterval(look, WATCH_MS)
+    pool.run(pack(batch)).then(() => batches--, die)
   }
   if (control.length > 0) {
     const bytes = pack(control)
@@ -64,5 +90,5 @@ for (const event of ['end', 'close', 'error'] as const) socket.on(event, die)
 pool.on('error', die)
 
 port.on('message', (bytes: Uint8Array) => socket.write(bytes))
-await pool.run(move(port2) as MessagePort)
+await pool.run({ port: port2, blocked }, { transferList: [port2] as never })
 socket.write(encodeFrame(Kind.ready, 0, { node: process.version }))

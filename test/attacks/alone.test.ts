@@ -2,6 +2,7 @@
 import t from 'tap'
 import { corpus } from './corpus/index.ts'
 import { Arena } from './support/arena.ts'
+import { quiet } from './support/oracle.ts'
 import { randomOf, seedOfRun, shuffled } from './support/random.ts'
 
 const SELECTED = 36
@@ -35,9 +36,10 @@ for (const isolation of [{}, { namespaces: false, jail: false }]) {
       // Half of the selection each, and half of that jitless.
       if (index % 2 === Number('jail' in isolation)) continue
       if (performance.now() - began > BUDGET_MS / 2) break
-      const verified = index % 4 < 2
-      const name = `${attack.id} ${attack.title}: ${attack.variants[variant]?.name} (${verified ? 'JIT' : 'jitless'})`
-      await t.test(name, async (t) => t.strictSame((await arena.alone(attack, variant, verified)).faults, []))
+      const mode = { verified: index % 4 < 2, warmed: index % 8 < 4 }
+      const told = `${mode.verified ? 'JIT' : 'jitless'}${mode.warmed ? ', after quick calls' : ''}`
+      const name = `${attack.id} ${attack.title}: ${attack.variants[variant]?.name} (${told})`
+      await t.test(name, async (t) => t.strictSame((await arena.alone(attack, variant, mode)).faults, []))
       ran++
     }
     t.comment(`${ran} of ${all.length} variants`)
@@ -50,10 +52,9 @@ t.test('the oracle sees what it is there for', async (t) => {
   const loop = corpus.find(({ id }) => id === 28)
   if (!loop) throw new Error('class 28 is gone')
   const wrong = { ...loop, variants: loop.variants.map((one) => ({ ...one, expect: ['OK' as const] })) }
-  const { faults } = await arena.alone(wrong, 0, true)
+  const { faults } = await arena.alone(wrong, 0, { verified: true })
   t.match(faults, [/^SANDBOX_TIMEOUT instead of OK/])
-  const slow = arena.launch({ ...loop, id: 28 }, 0, true)
-  const { quiet } = await import('./support/oracle.ts')
+  const slow = arena.launch(loop, 0, { verified: true })
   t.match(await quiet(arena.pid, 0), /burns a core/, 'a thread that works is seen while it works')
   await slow
   t.equal(await quiet(arena.pid), undefined)

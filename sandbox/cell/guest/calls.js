@@ -34,6 +34,10 @@
     // Counts as handled from the start: isolated-vm keeps unhandled rejections in a list that it searches for each one,
     // and a progress message that nobody waits for must not fail the call.
     apply(thenOf, promise, [undefined, ignore])
+    if (!kit.active()) {
+      reject(codedError('CAPABILITY_DENIED', `ctx.${name} was used when no call was running`))
+      return promise
+    }
     let text
     try {
       if (left > 0) text = toJson(args)
@@ -77,9 +81,10 @@
   }
 
   kit.resetCalls = (hostCalls) => {
-    sequence = 0
     max = hostCalls
     left = hostCalls
+    if (sequence === 0 && exceeded === undefined) return
+    sequence = 0
     exceeded = undefined
     pending = new NativeMap()
     flying = 0
@@ -91,9 +96,12 @@
   /** Host calls without an answer yet. */
   kit.openCalls = () => flying + tail - head
 
-  kit.makeContext = (session, capabilities, makeSignal) => {
+  /**
+   * The ctx of every call with these capabilities: `session` and `signal` are the running call's. Frozen, and the same
+   * object each time, because making and freezing one costs more than a quick tool.
+   */
+  kit.makeContext = (capabilities, session, signal) => {
     const ctx = create(null)
-    ctx.session = freeze(session)
     for (let i = 0; i < capabilities.length; i++) {
       const { name, group, member } = capabilities[i]
       if (name === 'log') {
@@ -109,14 +117,8 @@
     }
     const names = ownKeys(ctx)
     for (let i = 0; i < names.length; i++) freeze(ctx[names[i]])
-    let signal
-    defineProperty(ctx, 'signal', {
-      get() {
-        signal ??= makeSignal()
-        return signal
-      },
-      enumerable: true
-    })
+    defineProperty(ctx, 'session', { get: () => session(), enumerable: true })
+    defineProperty(ctx, 'signal', { get: () => signal(), enumerable: true })
     return freeze(ctx)
   }
 }

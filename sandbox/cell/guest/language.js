@@ -97,21 +97,29 @@
     c = (c + t) | 0
     return (t >>> 0) / 4294967296
   }
-  hide(Math, 'random', () => random())
+  let seed // not sown yet: most calls draw nothing
+  hide(Math, 'random', () => {
+    if (seed !== undefined) sow()
+    return random()
+  })
 
-  const word = (seed, w) => {
+  const word = (w) => {
     let hash = (2166136261 ^ imul(w, 668265263)) | 0
     for (let i = 0; i < seed.length; i++) hash = imul(hash ^ codeAt(seed, i), 16777619)
     return hash
   }
+  const sow = () => {
+    a = word(0)
+    b = word(1)
+    c = word(2)
+    d = 1
+    seed = undefined
+    for (let i = 0; i < 12; i++) random()
+  }
 
   /** Sets what Date and Math.random answer from here on. `time`: epoch ms. */
-  kit.setWorld = (time, seed) => {
+  kit.setWorld = (time, chance) => {
     now = time
-    a = word(seed, 0)
-    b = word(seed, 1)
-    c = word(seed, 2)
-    d = 1
-    for (let i = 0; i < 12; i++) random()
+    seed = chance
   }
 }

@@ -50,12 +50,13 @@
   let budget = 0
   let converts = false // something has a toJSON: the lower bound is none
   const weigh = (item, depth) => {
-    if (typeof item === 'string') {
-      budget -= item.length
-      return
-    }
+    if (typeof item === 'string') budget -= item.length
+    else if (typeof item !== 'object' || item === null) budget -= 1
+    else weighObject(item, depth)
+  }
+  const weighObject = (item, depth) => {
     budget -= 1
-    if (typeof item !== 'object' || item === null || budget < 0 || depth > MAX_DEPTH) return
+    if (budget < 0 || depth > MAX_DEPTH) return
     if (typeof item.toJSON === 'function') converts = true
     if (isArray(item)) {
       for (let i = 0; i < item.length && budget >= 0; i++) weigh(item[i], depth + 1)

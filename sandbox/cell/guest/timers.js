@@ -51,7 +51,7 @@
   kit.setTimeout = setTimeout
   kit.openTimers = () => open
   kit.resetTimers = () => {
-    clear(timers)
+    if (open > 0) clear(timers)
     count = 0
     open = 0
   }

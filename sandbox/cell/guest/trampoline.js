@@ -1,15 +1,19 @@
 // Last part: calls the tool, and whatever comes of it goes out as one capped string.
 // 'V' + JSON | 'E' + JSON of {name, message, stack} | 'H' same, host call limit | 'L' message | 'I' message | 'Z' message
 ;(kit) => {
-  const { post, apply, thenOf, stringify, parse, hasOwn, describe, toJson, MAX_TEXT } = kit
-  const NativePromise = kit.Promise
+  const { post, apply, freeze, stringify, parse, hasOwn, describe, toJson, MAX_TEXT } = kit
   const TOO_LARGE = 'Zthe result is larger than 1 MiB'
 
   let namespace
   let running = false
-  let abort // of the running call's ctx.signal, once the skill looked at it
+  let context
+  let contextOf // the capabilities that `context` was made of, as text
+  // Of the running call, made when the skill looks at them.
+  let sessionText
+  let session
+  let signal
+  let abort
   kit.active = () => running
-  kit.crash = () => undefined
 
   const finish = (value) => {
     if (value === undefined) return 'Ithe tool returned undefined; return null or a JSON value'
@@ -27,12 +31,19 @@
     return text.length > MAX_TEXT ? TOO_LARGE : `V${text}`
   }
 
-  const makeSignal = () => {
-    const controller = new (kit.web('AbortController'))()
-    const { signal } = controller
-    const stop = controller.abort
-    abort = (name, message) => apply(stop, controller, [new (kit.web('DOMException'))(message, name)])
-    post('signal', 0, '')
+  const getSession = () => {
+    session ??= freeze(parse(sessionText))
+    return session
+  }
+
+  const getSignal = () => {
+    if (signal === undefined) {
+      const controller = new (kit.web('AbortController'))()
+      const stop = controller.abort
+      signal = controller.signal
+      abort = (name, message) => apply(stop, controller, [new (kit.web('DOMException'))(message, name)])
+      post('signal', 0, '')
+    }
     return signal
   }
 
@@ -46,36 +57,11 @@
     }
   }
 
-  const answer = async (exportName, input, call) => {
-    try {
-      const tool = find(exportName)
-      if (typeof tool === 'string') return tool
-      const context = kit.makeContext(call.session, call.capabilities, makeSignal)
-      const crashed = new NativePromise((_, no) => {
-        kit.crash = no
-      })
-      // With await, a promise of the skill's is followed without asking its `then`, which it may have replaced.
-      const work = (async () => await tool(parse(input), context))()
-      const value = await new NativePromise((yes, no) => {
-        apply(thenOf, work, [yes, no])
-        apply(thenOf, crashed, [undefined, no])
-      })
-      return finish(value)
-    } catch (error) {
-      return (kit.exceeded() ? 'H' : 'E') + stringify(describe(error))
-    }
-  }
+  const failure = (error) => (kit.exceeded() ? 'H' : 'E') + stringify(describe(error))
 
-  const invoke = async (exportName, input, setup) => {
-    const call = parse(setup)
-    kit.setWorld(call.time, call.seed)
-    kit.resetLog()
-    kit.resetCalls(call.hostCalls)
-    kit.resetTimers()
-    kit.resetChance()
-    abort = undefined
-    running = true
-    const text = await answer(exportName, input, call)
+  /** The call's one answer; what comes later is noise. */
+  const settle = (text) => {
+    if (!running) return
     running = false
     const calls = kit.openCalls()
     const timers = kit.openTimers()
@@ -85,14 +71,43 @@
         0,
         `the tool returned with ${calls} host calls and ${timers} timers still open: they were dropped, await them`
       )
-    return text
+    post('answer', 0, text)
+  }
+  kit.crash = (error) => settle(failure(error))
+
+  const run = async (exportName, input) => {
+    let text
+    try {
+      const tool = find(exportName)
+      text = typeof tool === 'string' ? tool : finish(await tool(parse(input), context))
+    } catch (error) {
+      text = failure(error)
+    }
+    settle(text)
   }
 
   kit.exports = [
     (entry) => {
       namespace = entry
     },
-    invoke,
+    // No promise crosses: the answer is posted, within this very call when the tool needs nobody.
+    (exportName, input, time, seed, hostCalls, sessionOf, capabilities) => {
+      kit.setWorld(time, seed)
+      kit.resetLog()
+      kit.resetCalls(hostCalls)
+      kit.resetTimers()
+      kit.resetChance()
+      sessionText = sessionOf
+      session = undefined
+      signal = undefined
+      abort = undefined
+      if (contextOf !== capabilities) {
+        context = kit.makeContext(parse(capabilities), getSession, getSignal)
+        contextOf = capabilities
+      }
+      running = true
+      void run(exportName, input)
+    },
     kit.deliver,
     kit.fire,
     (name, message) => {

@@ -65,7 +65,7 @@ export const outside: AttackClass[] = [
       body(
         'not awaited',
         'for (let i = 0; i < 1e5; i++) ctx.echo(i); await new Promise((r) => setTimeout(r, 50)); return 1',
-        ['OK', ...FLOOD]
+        ['OK', ...FLOOD, 'SANDBOX_TIMEOUT']
       ),
       body('awaited', 'for (let i = 0; i < 1e5; i++) await ctx.echo(i)', FLOOD),
       body('at once', 'await Promise.all(Array.from({ length: 1e5 }, () => ctx.echo(1)))', [
@@ -90,7 +90,11 @@ export const outside: AttackClass[] = [
     title: 'progress floods',
     variants: [
       body('awaited', 'for (let i = 0; i < 1e5; i++) await ctx.progress(i)', FLOOD),
-      body('not awaited', 'for (let i = 0; i < 1e5; i++) ctx.progress(i); return 1', ['OK', ...FLOOD])
+      body('not awaited', 'for (let i = 0; i < 1e5; i++) ctx.progress(i); return 1', [
+        'OK',
+        ...FLOOD,
+        'SANDBOX_TIMEOUT'
+      ])
     ]
   },
   {
@@ -165,15 +169,6 @@ export const outside: AttackClass[] = [
     id: 63,
     title: 'capabilities kept for later',
     variants: [
-      {
-        ...source(
-          'a saved function',
-          'let kept; export const run = async (first, ctx) => { if (first) { kept = ctx.echo; return 1 } return kept === ctx.echo }',
-          OK,
-          false
-        ),
-        inputs: [true, false]
-      },
       {
         ...source(
           'is counted in the call that uses it',

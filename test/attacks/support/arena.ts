@@ -11,6 +11,11 @@ const MAX_CELL_MB = 1536 // the RSS poll kills above 512; between two looks a pr
 const MAX_MS = 8000 // wallMs 900 and grace 250, and a machine that is shared
 const HOST = /s3cret|isolated-vm|node:internal|agentos:guest|file:\/\/|\/(work|home|root|tmp|node_modules)\//
 
+export interface Mode {
+  verified: boolean
+  warmed?: boolean
+}
+
 export interface Report {
   outcome: string
   ms: number
@@ -65,21 +70,21 @@ export class Arena {
     })
   }
 
-  launch(attack: AttackClass, variant: number, verified: boolean, tenantId = 'attacker'): Promise<Answer> {
+  launch(attack: AttackClass, variant: number, mode: Mode, tenantId = 'attacker'): Promise<Answer> {
     const sessionId = `s${++this.#sessions}`
-    return this.ask({ do: 'attack', attack: attack.id, variant, verified, tenantId, sessionId })
+    return this.ask({ do: 'attack', attack: attack.id, variant, warmed: false, ...mode, tenantId, sessionId })
   }
 
   /** One attack with nothing beside it but an honest tenant, who is asked before and after. */
-  async alone(attack: AttackClass, variant: number, verified: boolean): Promise<Report> {
+  async alone(attack: AttackClass, variant: number, mode: Mode): Promise<Report> {
     const wanted = attack.variants[variant] as Variant
     const before = await this.#victim('bystander')
     this.#memory.reset()
-    const answer = await this.launch(attack, variant, verified)
+    const answer = await this.launch(attack, variant, mode)
     const burning = await quiet(this.pid)
     const peakMb = this.#memory.peakMb()
     const after = await this.#victim('bystander')
-    const faults = [...judge(wanted, answer), ...(burning ? [burning] : [])]
+    const faults = [...judge(wanted, answer, mode), ...(burning ? [burning] : [])]
     if (after !== before + 1) faults.push(`the bystander's isolate was lost: ${before} then ${after}`)
     if (peakMb > MAX_CELL_MB) faults.push(`a cell had ${peakMb} MB`)
     if (answer.ms > MAX_MS * (wanted.inputs?.length ?? 1)) faults.push(`it took ${Math.round(answer.ms)} ms`)
@@ -103,7 +108,7 @@ export class Arena {
     this.#memory.reset()
     let over = false
     const attacking = Promise.all(
-      Array.from({ length: attackers }, (_, i) => this.launch(attack, variant, true, `attacker-${i % 4}`))
+      Array.from({ length: attackers }, (_, i) => this.launch(attack, variant, { verified: true }, `attacker-${i % 4}`))
     ).finally(() => {
       over = true
     })
@@ -167,9 +172,14 @@ export class Arena {
   }
 }
 
-function judge(wanted: Variant, answer: Answer): string[] {
+function judge(wanted: Variant, answer: Answer, mode: Mode): string[] {
   const faults = leaks(answer)
-  if (!(wanted.expect as readonly string[]).includes(answer.outcome))
+  // On the cell's own thread some loops are ended with the cell.
+  const allowed: readonly string[] = [
+    ...wanted.expect,
+    ...(mode.warmed && wanted.expect.includes('SANDBOX_TIMEOUT') ? ['SANDBOX_KILLED'] : [])
+  ]
+  if (!allowed.includes(answer.outcome))
     faults.push(`${answer.outcome} instead of ${wanted.expect.join(' or ')}: ${answer.shown.slice(0, 300)}`)
   if (answer.outcome === 'OK' && 'output' in wanted && JSON.stringify(answer.output) !== JSON.stringify(wanted.output))
     faults.push(`returned ${JSON.stringify(answer.output)?.slice(0, 300)}`)

@@ -36,16 +36,21 @@ async function onHostCall(name: string, args: string): Promise<string> {
 async function attack(ask: Ask & { do: 'attack' }): Promise<Omit<Answer, 'id' | 'ms'>> {
   const variant = corpus.find(({ id }) => id === ask.attack)?.variants[ask.variant]
   if (!variant) throw new Error(`no such attack: ${ask.attack}.${ask.variant}`)
-  const digest = `${ask.attack}.${ask.variant}`
+  const digest = `${ask.attack}.${ask.variant}.${ask.warmed}`
+  const warm = 'let n = 0; export const run = (input, ctx) => ++n < 4 ? null : real(input, ctx)'
+  const files = ask.warmed
+    ? { ...variant.files, 'dist/warm.js': `import { run as real } from './index.js'; ${warm}` }
+    : variant.files
+  const inputs = [...(ask.warmed ? [1, 2, 3] : []), ...(variant.inputs ?? [{}])]
   const logs: string[] = []
   let last = { outcome: '', shown: '', retryable: false } as Pick<Answer, 'outcome' | 'shown' | 'retryable' | 'output'>
-  for (const input of variant.inputs ?? [{}])
+  for (const input of inputs)
     last = await settle(
       call(ask.tenantId, ask.sessionId, {
         skill: {
           digest,
-          entry: 'dist/index.js',
-          files: new Map(Object.entries(variant.files)),
+          entry: ask.warmed ? 'dist/warm.js' : 'dist/index.js',
+          files: new Map(Object.entries(files)),
           verified: ask.verified
         },
         input: JSON.stringify(input),

@@ -6,6 +6,8 @@ export type Ask =
       attack: number
       variant: number
       verified: boolean
+      /** After quick calls of the same isolate, which then run on the cell's own thread. */
+      warmed: boolean
       tenantId: string
       sessionId: string
     }
