@@ -42,7 +42,11 @@ export const overrides: Readonly<Record<string, Override>> = {
   },
   'core.member': { values: () => ({ role: `'member'` }) },
   'core.ws_ticket': { values: () => ({ hash: bytea(32) }) },
-  'core.invitation': { values: () => ({ role: `'member'`, token_hash: bytea(32) }) },
+  'core.invitation': {
+    values: () => ({ role: `'member'`, token_hash: bytea(32) }),
+    set: 'revoked_at = now()',
+    updates: ['revoked_at']
+  },
   'core.api_key': { values: () => ({ hash: bytea(32), scopes: `'{*}'`, prefix: `'${hex(4)}'` }) },
   'core.transition': { values: () => ({ n: number(), cause: `'command'` }) },
   'core.idempotency': { values: () => ({ fingerprint: bytea(32), status: '200' }) },
@@ -63,7 +67,11 @@ export const overrides: Readonly<Record<string, Override>> = {
     ]
   },
   'audit.seal': { values: () => ({ seq: number(), hash: bytea(32), entry_id: 'gen_random_uuid()' }) },
-  'vault.data_key': { values: () => ({ generation: number(), kek_version: '1', wrapped: bytea(61) }) },
+  'vault.data_key': {
+    values: () => ({ generation: number(), kek_version: '1', wrapped: bytea(61) }),
+    set: 'used = 0',
+    updates: ['used']
+  },
   'vault.secret': {
     values: () => ({ name: `'S${hex(8).toUpperCase()}'`, version: '1', sealed: bytea(40) }),
     set: 'last_used_at = null'
