@@ -76,14 +76,10 @@ export async function openDb(options: OpenDbOptions): Promise<Db> {
       if (!uuid.test(tenantId)) throw new TenantInvalid(given.tenantId)
       const settings = sign({ ...given, tenantId })
       const enter = (tx: Tx) => {
-        // What an earlier transaction set for the session (`set_config(..., false)` fits into any select) ends here.
-        tx`reset all`.execute().catch(() => {}) // thrown by the transaction itself
         // Parameters, never literals: other sessions of agentos_app see this one's statement in pg_stat_activity.
-        tx`select set_config('agentos.tenant', ${settings.tenant}, true), set_config('agentos.user', ${settings.user}, true),
-                  set_config('request.jwt.claims', ${settings.claims}, true),
-                  set_config('agentos.signature', ${settings.signature}, true)`
+        tx`select core.enter(${settings.tenant}, ${settings.user}, ${settings.claims}, ${settings.signature})`
           .execute()
-          .catch(() => {})
+          .catch(() => {}) // thrown by the transaction itself
       }
       return transaction(
         app,
