@@ -1,5 +1,5 @@
 import t from 'tap'
-import { audit, auditAll } from '#core/audit/audit.ts'
+import { audit, auditAll, auditAs } from '#core/audit/audit.ts'
 import { AuditLog } from '#core/audit/service.ts'
 import { systemClock } from '#core/clock.ts'
 import { silentLog } from '#core/db/types.ts'
@@ -165,3 +165,32 @@ t.test('what is wrong before the seal goes into the chain as a fault, and the lo
   })
   t.equal(errors.length, 3, 'and the log of the server says so, too')
 })
+
+t.test(
+  'while a tenant is erased nothing of it is sealed; what is written of it afterwards begins a new chain',
+  async (t) => {
+    const base = await testDb(t, { rooms: [...coreMigrations] })
+    const { db, sql } = base
+    const a = await tenant(base)
+    const log = host(base)
+    await db.tenant(a, (tx) => auditAll(tx, [done(1), done(2)]))
+    await log.sealer.run()
+    await sql`
+    update core.tenants set suspended_at = now(), suspended_by = 'deletion', erase_by = 'owner', erase_at = now()
+    where tenant_id = ${a}`
+    const operator = { kind: 'operator', id: 'o' } as const
+    await db.system((tx) => auditAs(tx, a, operator, { action: 'tenant.erasing', subject: `tenant:${a}` }))
+    await log.sealer.run()
+    t.equal((await sql`select 1 from audit.seal`).length, 2)
+    for (const table of ['audit.entry', 'audit.tally', 'audit.seal']) {
+      await db.system((tx) => tx`delete from ${tx(table)} where tenant_id = ${a}`)
+    }
+    await sql`update core.tenants set erased_at = now() where tenant_id = ${a}`
+    await db.system((tx) => auditAs(tx, a, operator, { action: 'tenant.asked_for', subject: `tenant:${a}` }))
+    await log.sealer.run()
+    t.strictSame(
+      (await sql`select seq::int, fault from audit.seal`).map((row) => ({ ...row })),
+      [{ seq: 1, fault: null }]
+    )
+  }
+)
