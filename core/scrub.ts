@@ -59,8 +59,8 @@ export function unguard(name: string): void {
 }
 
 /** The text without living secrets (plain, JSON-escaped, URL-encoded, base64, hex) and without known shapes of keys. */
-export function scrub(text: string): string {
-  let clean = withoutSecrets(text)
+export function scrub(text: string, said?: string): string {
+  let clean = withoutSecrets(text, said)
   for (const { hint, pattern } of patterns) if (clean.includes(hint)) clean = clean.replace(pattern, MASK)
   return clean
 }
@@ -68,13 +68,21 @@ export function scrub(text: string): string {
 /**
  * The same for one JSON document (a line of the log, the body of an error), which stays one: what is found is masked value
  * by value. A secret's text is its tenant's choice, and `"level":` must not blank the lines of all others.
+ * @param said for an answer, what its reader sent: that stays as it is, living secret or not. Masked, it would tell whoever
+ *   guesses that some tenant has this secret
  */
-export function scrubJson(text: string): string {
+export function scrubJson(text: string, said?: () => string): string {
   if (scrub(text) === text) return text
+  const known = said?.()
   const words = new Set(['level', 'time', 'type', 'title', 'code'])
   return JSON.stringify(JSON.parse(text), (key, value) =>
-    typeof value === 'string' && !words.has(key) ? scrub(value) : value
+    typeof value === 'string' && !words.has(key) ? scrub(value, known) : value
   )
+}
+
+/** Whether a key's shape is in the text, living or not. */
+export function looksLikeKey(text: string): boolean {
+  return patterns.some(({ hint, pattern }) => text.includes(hint) && text.search(pattern) >= 0)
 }
 
 // The hint is looked for first: it is nearly never there, and many times cheaper than its pattern.
@@ -89,8 +97,20 @@ const patterns: { hint: string; pattern: RegExp }[] = [
   { hint: '://', pattern: /(?<=\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@"]*:)[^\s@/"]+(?=@)/g } // the password of a URL
 ]
 
-function withoutSecrets(text: string): string {
-  const found = entries.size === 0 || text.length < WINDOW ? [] : findSecrets(text)
+/** Every text in a JSON value, keys too: what somebody said by it. */
+export function textsOf(value: unknown): string {
+  const texts: string[] = []
+  JSON.stringify(value, (key, inner) => {
+    texts.push(key)
+    if (typeof inner === 'string') texts.push(inner)
+    return inner
+  })
+  return texts.join('\n')
+}
+
+function withoutSecrets(text: string, said?: string): string {
+  const all = entries.size === 0 || text.length < WINDOW ? [] : findSecrets(text)
+  const found = said === undefined ? all : all.filter(({ start, end }) => !said.includes(text.slice(start, end)))
   let clean = ''
   let at = 0
   for (const { start, end } of found) {

@@ -8,13 +8,16 @@ import type { RouteGuard } from '#core/http/route-guard.ts'
 import { refuseUnstorable } from '#core/http/validation.ts'
 import { newId } from '#core/ids.ts'
 import type { App } from '#core/plugin.ts'
-import { scrub } from '#core/scrub.ts'
+import { looksLikeKey } from '#core/scrub.ts'
 
-/** The caller's X-Request-Id when it is short, plain and no key (it goes into logs, headers and rows), else a new id. */
+/**
+ * The caller's X-Request-Id when it is short, plain and of no key's shape (it goes into logs, headers and rows), else a new
+ * id. Never by what secrets there are: whether a guess was taken would tell that it is one.
+ */
 export function requestId(raw: Pick<IncomingMessage, 'headers'>): string {
   const given = raw.headers['x-request-id']
   const plain = typeof given === 'string' && /^[\w.:-]{1,128}$/.test(given)
-  return plain && scrub(given) === given ? given : newId()
+  return plain && !looksLikeKey(given) ? given : newId()
 }
 
 /** JSON is the only body that is read unless a room adds a parser in its own scope. */

@@ -5,7 +5,7 @@ import { DatabaseUnavailable } from '#core/db/errors.ts'
 import { AppError, errorMessage, Internal } from '#core/errors.ts'
 import { DatabaseBusy, MediaTypeUnsupported, Refused, ResponseInvalid, TooLarge } from '#core/http/errors.ts'
 import type { Log } from '#core/log.ts'
-import { scrubJson } from '#core/scrub.ts'
+import { scrubJson, textsOf } from '#core/scrub.ts'
 
 /** RFC 9457, plus `code` (stable), `requestId` and whatever the error's details hold (`errors`, `limit`, ...). */
 export interface Problem {
@@ -33,8 +33,18 @@ export function problemOf(error: AppError, requestId: string): Problem {
 }
 
 /** The problem as JSON. Scrubbed: messages are made of input, of names and, below, of what libraries say. */
-export function problemText(error: AppError, requestId: string): string {
-  return scrubJson(JSON.stringify(problemOf(error, requestId)))
+function problemText(error: AppError, request: FastifyRequest): string {
+  // A body that did not parse is not here: its errors quote positions, never text.
+  const said = () => textsOf([decode(request.url), request.url, request.headers, request.body])
+  return scrubJson(JSON.stringify(problemOf(error, request.id)), said)
+}
+
+function decode(url: string): string {
+  try {
+    return decodeURIComponent(url)
+  } catch {
+    return url
+  }
 }
 
 function hiddenDetail(status: number): string {
@@ -55,7 +65,7 @@ export function sendProblem(thrown: unknown, request: FastifyRequest, reply: Fas
       .type('application/problem+json')
       .header('x-request-id', request.id)
       // A string: the route's response schema for this status is not meant for problems.
-      .send(problemText(error, request.id))
+      .send(problemText(error, request))
   )
 }
 

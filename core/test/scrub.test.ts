@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import { guard, scrub, scrubJson, unguard } from '#core/scrub.ts'
+import { guard, scrub, scrubJson, textsOf, unguard } from '#core/scrub.ts'
 import { guardForLife, Secret } from '#core/secret.ts'
 
 t.test('a secret is found in every encoding, wherever it stands in what is encoded', async (t) => {
@@ -95,4 +95,17 @@ t.test('a line takes about as long with 10,000 living secrets as with one', asyn
   const many = fastest()
   t.comment(`${one.toFixed(1)} us a line with one, ${many.toFixed(1)} us with ${held.length} secrets`)
   t.ok(many < one * 10 + 20)
+})
+
+t.test('an answer shows what its reader said as it was said: a guess is not told that it is right', (t) => {
+  const name = guard('Summer-of-2026')
+  t.teardown(() => unguard(name))
+  const answer = (guess: string) =>
+    scrubJson(JSON.stringify({ detail: `unknown key "${guess}"` }), () =>
+      textsOf({ url: '/v1/keys', body: { [guess]: 1 } })
+    )
+  for (const guess of ['Summer-of-2025', 'Summer-of-2026']) t.match(JSON.parse(answer(guess)).detail, guess)
+  const other = scrubJson(JSON.stringify({ detail: 'it is Summer-of-2026' }), () => textsOf({ a: 'Summer-of-2025' }))
+  t.match(other, /it is \[secret\]/, 'what it did not say is masked')
+  t.end()
 })

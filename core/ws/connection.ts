@@ -222,7 +222,7 @@ export class Connection {
         return
       }
       if (!this.#greeting) {
-        this.#fail(frame.id, new HelloRequired())
+        this.#fail(frame.id, new HelloRequired(), frame)
         this.close(Close.protocol, 'hello first')
         return
       }
@@ -232,7 +232,7 @@ export class Connection {
       reply(await this.#call(frame, reply))
     } catch (thrown) {
       const error = toAppError(thrown)
-      if (!answered) this.#fail(frame.id, error)
+      if (!answered) this.#fail(frame.id, error, frame)
       answered = true
       if (frame.method === 'hello') this.#refuse(error)
     }
@@ -302,9 +302,9 @@ export class Connection {
     else this.close(Close.protocol, 'bad hello')
   }
 
-  #fail(id: string | null, error: AppError): void {
+  #fail(id: string | null, error: AppError, said?: RequestFrame): void {
     const requestId = newId()
     logError(this.#context.log.child({ requestId, connection: this.id }), error)
-    this.#outlet.send(errorFrame(id, error, requestId))
+    this.#outlet.send(errorFrame(id, error, requestId, said))
   }
 }

@@ -6,7 +6,7 @@ import type { StoredEvent } from '#core/events.ts'
 import { parseJson } from '#core/http/json.ts'
 import { problemOf } from '#core/http/problem.ts'
 import { fieldErrors, refuseUnstorable } from '#core/http/validation.ts'
-import { scrubJson } from '#core/scrub.ts'
+import { scrubJson, textsOf } from '#core/scrub.ts'
 import { FrameMalformed } from './errors.ts'
 
 /** What a client sends. */
@@ -57,14 +57,17 @@ export function resultFrame(id: string, result: unknown): string {
   return JSON.stringify({ id, result: result ?? {} }, bigintsAsText)
 }
 
-/** @param id null when the frame had none that could be read */
-export function errorFrame(id: string | null, error: AppError, requestId: string): string {
+/**
+ * @param id null when the frame had none that could be read
+ * @param said the frame that is answered
+ */
+export function errorFrame(id: string | null, error: AppError, requestId: string, said?: RequestFrame): string {
   const { code, status, detail } = problemOf(error, requestId)
   const details = status < 500 && error.details ? { details: error.details } : {}
   const retry = error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }
   const hint = status >= 500 ? { requestId } : {}
   const shown = JSON.stringify({ code, status, message: detail, ...retry, ...details, ...hint }, bigintsAsText)
-  return `{"id":${JSON.stringify(id)},"error":${scrubJson(shown)}}` // the id is the client's own
+  return `{"id":${JSON.stringify(id)},"error":${scrubJson(shown, () => textsOf(said))}}` // the id is the client's own
 }
 
 // One text per event, however many sockets it goes to; it leaves with the event.

@@ -2,6 +2,7 @@ import { connect } from 'node:net'
 import t from 'tap'
 import { z } from 'zod'
 import { definePlugin } from '#core/plugin.ts'
+import { Secret } from '#core/secret.ts'
 import { testApp } from '#test/support/app.ts'
 
 const Point = z.strictObject({ x: z.number(), y: z.number() })
@@ -136,6 +137,8 @@ t.test('the app answers, and refuses, as the wire says', async (t) => {
 
   t.test('a plain request id is taken over and echoed, a strange one replaced', async (t) => {
     const ask = (id: string) => app.inject({ url: '/v1/shapes/1/points/2', headers: { 'x-request-id': id } })
+    const living = new Secret('a-guess-that-is-right')
+    t.equal((await ask(living.reveal())).headers['x-request-id'], 'a-guess-that-is-right', 'taken like any other')
     t.equal((await ask('trace-1.a:b')).headers['x-request-id'], 'trace-1.a:b')
     for (const bad of ['a b', 'x'.repeat(129), '<script>']) t.match((await ask(bad)).json().id, /^[0-9a-f-]{36}$/)
   })
