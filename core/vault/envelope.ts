@@ -1,14 +1,27 @@
 import { randomBytes } from 'node:crypto'
-import type { Tx } from '#core/db/types.ts'
+import type { Db, Tx } from '#core/db/types.ts'
 import { AppError, errorMessage, Internal } from '#core/errors.ts'
 import { Secret } from '#core/secret.ts'
 import { associated, open, seal } from './crypto.ts'
 import { Unreadable } from './errors.ts'
+import { insertDataKey } from './key-store.ts'
 import type { KeyWrapper } from './keys.ts'
-import { type DataKeyRow, insertDataKey, type SealedRow, useDataKey } from './store.ts'
+import { type DataKeyRow, type SealedRow, useDataKey } from './store.ts'
+
+/** What a value is, besides its tenant's: sealed as one it opens as no other. A name may be used again, an id is not. */
+export interface SealedAs {
+  id: string
+  name: string
+  version: number
+}
 
 /** Seals one value, once, with a tenant's youngest data key. */
-export type Sealer = (name: string, version: number, value: Secret) => { generation: number; sealed: Buffer }
+export type Sealer = (as: SealedAs, value: Secret) => { generation: number; sealed: Buffer }
+
+export interface SealParts {
+  db: Db
+  wrapper: KeyWrapper
+}
 
 const DATA_KEY_BYTES = 32
 
@@ -16,14 +29,30 @@ const DATA_KEY_BYTES = 32
  * Runs `work` with the tenant's youngest data key in memory, made where there is none or the last one has sealed enough.
  * The key is zeroed when `work` is done; nothing is kept between two calls.
  */
-export async function withSealer<T>(tx: Tx, wrapper: KeyWrapper, work: (seal: Sealer) => Promise<T>): Promise<T> {
-  const row = await dataKey(tx, wrapper)
+export async function withSealer<T>(tx: Tx, parts: SealParts, work: (seal: Sealer) => Promise<T>): Promise<T> {
+  return await unwrapped(await dataKey(tx, parts), parts.wrapper, work)
+}
+
+/**
+ * The same for what can be done another time: nothing happens where somebody holds the youngest data key, or it has
+ * sealed enough. Who holds rows of secrets already must not wait for it: others hold it and wait for those.
+ */
+export async function withIdleSealer(
+  tx: Tx,
+  wrapper: KeyWrapper,
+  work: (seal: Sealer) => Promise<void>
+): Promise<void> {
+  const { key } = await useDataKey(tx, 'pass by')
+  if (key) await unwrapped(key, wrapper, work)
+}
+
+async function unwrapped<T>(row: DataKeyRow, wrapper: KeyWrapper, work: (seal: Sealer) => Promise<T>): Promise<T> {
   const key = await wrapper.unwrap(row.tenantId, row.wrapped, row.kekVersion)
   try {
-    return await work((name, version, value) => {
+    return await work((as, value) => {
       const plain = Buffer.from(value.reveal())
       try {
-        return { generation: row.generation, sealed: seal(key, aadOf(row.tenantId, name, version), plain) }
+        return { generation: row.generation, sealed: seal(key, aadOf(row.tenantId, as), plain) }
       } finally {
         plain.fill(0)
       }
@@ -43,24 +72,26 @@ export async function openSealed(wrapper: KeyWrapper, name: string, row: SealedR
     throw fail(`its data key does not unwrap (${errorMessage(error)})`, error)
   })
   try {
-    const plain = open(key, aadOf(row.tenantId, name, row.version), row.sealed)
+    const plain = open(key, aadOf(row.tenantId, { id: row.id, name, version: row.version }), row.sealed)
     try {
       return new Secret(plain.toString())
     } finally {
       plain.fill(0)
     }
   } catch (error) {
-    throw fail('its row was changed or belongs to another tenant, name or version', error)
+    throw fail('its row was changed or belongs to another tenant, secret, name or version', error)
   } finally {
     key.fill(0)
   }
 }
 
-function aadOf(tenantId: string, name: string, version: number): Buffer {
-  return associated('secret', tenantId, name, String(version))
+function aadOf(tenantId: string, { id, name, version }: SealedAs): Buffer {
+  return associated('secret', tenantId, id, name, String(version))
 }
 
-async function dataKey(tx: Tx, wrapper: KeyWrapper): Promise<DataKeyRow> {
+// A data key is made in a transaction of its own, by agentos_system: a tenant's session may not write one. It stays when
+// `tx` is rolled back, and the next one to seal takes it.
+async function dataKey(tx: Tx, { db, wrapper }: SealParts): Promise<DataKeyRow> {
   // Twice more: somebody else may have made the generation, and (2^32 seals later) used it up.
   for (let attempt = 0; attempt < 3; attempt++) {
     const { tenantId, last, key } = await useDataKey(tx)
@@ -68,7 +99,8 @@ async function dataKey(tx: Tx, wrapper: KeyWrapper): Promise<DataKeyRow> {
     const fresh = randomBytes(DATA_KEY_BYTES)
     try {
       const wrapped = await wrapper.wrap(tenantId, fresh)
-      await insertDataKey(tx, { generation: last + 1, wrapped, kekVersion: wrapper.current })
+      const made = { tenantId, generation: last + 1, wrapped, kekVersion: wrapper.current }
+      await db.system((own) => insertDataKey(own, made))
     } finally {
       fresh.fill(0)
     }

@@ -18,9 +18,15 @@ export async function countOlder(tx: Tx, version: number): Promise<number> {
   return row?.n ?? 0
 }
 
-export async function sampleOf(tx: Tx, version: number, limit: number): Promise<StoredKey[]> {
-  return await tx<StoredKey[]>`
-    select ${columns(tx)} from vault.data_key where kek_version = ${version} order by tenant_id limit ${limit}`
+/** Nothing happens where another transaction made this generation meanwhile. */
+export async function insertDataKey(
+  tx: Tx,
+  { tenantId, generation, wrapped, kekVersion }: Omit<StoredKey, 'wrapped'> & { wrapped: Uint8Array }
+): Promise<void> {
+  await tx`
+    insert into vault.data_key (tenant_id, generation, wrapped, kek_version)
+    values (${tenantId}, ${generation}, ${Buffer.from(wrapped)}, ${kekVersion})
+    on conflict (tenant_id, generation) do nothing`
 }
 
 /** The next keys of older versions, held until the end of the transaction; what others hold is passed by. */
@@ -38,11 +44,12 @@ export async function rewrap(tx: Tx, key: Place, wrapped: Uint8Array, version: n
     where tenant_id = ${key.tenantId} and generation = ${key.generation}`
 }
 
-/** All data keys, a page at a time. */
-export async function page(tx: Tx, after: Place | null, limit: number): Promise<StoredKey[]> {
+/** All data keys, or those of one version of the KEK, a page at a time. */
+export async function page(tx: Tx, after: Place | null, limit: number, version?: number): Promise<StoredKey[]> {
   return await tx<StoredKey[]>`
     select ${columns(tx)} from vault.data_key
-    where ${after ? tx`(tenant_id, generation) > (${after.tenantId}, ${after.generation})` : tx`true`}
+    where ${version === undefined ? tx`true` : tx`kek_version = ${version}`}
+      and ${after ? tx`(tenant_id, generation) > (${after.tenantId}, ${after.generation})` : tx`true`}
     order by tenant_id, generation limit ${limit}`
 }
 

@@ -26,7 +26,7 @@ export interface Outcome {
 const SYSTEM: Actor = { kind: 'system', id: 'vault' }
 // A data key that is in use by a transaction is come back for.
 const RETRY_MS = 250
-const SAMPLES = 5
+const PAGE = 100
 
 /**
  * Moves the data keys to the current key encryption key. Only the wrapping changes: secrets stay as they are and are
@@ -91,21 +91,26 @@ export class KekRotation {
     await this.#running?.catch(() => {})
   }
 
-  // A few of them: one damaged row is not a wrong key.
+  // Until one opens, which is the first as a rule: damaged rows are no wrong key, they are doctor's (vault.data_keys).
   async #tryVersion(version: number): Promise<void> {
-    const rows = await this.#options.db.system((tx) => keyStore.sampleOf(tx, version, SAMPLES))
     let last: unknown
-    for (const { tenantId, wrapped } of rows) {
-      try {
-        const key = await this.#options.wrapper.unwrap(tenantId, wrapped, version)
-        key.fill(0)
-        return
-      } catch (error) {
-        if (error instanceof AppError) throw error
-        last = error
+    for (let after: keyStore.Place | null = null; ; ) {
+      const place: keyStore.Place | null = after
+      const rows: keyStore.StoredKey[] = await this.#options.db.system((tx) => keyStore.page(tx, place, PAGE, version))
+      for (const { tenantId, wrapped } of rows) {
+        try {
+          const key = await this.#options.wrapper.unwrap(tenantId, wrapped, version)
+          key.fill(0)
+          return
+        } catch (error) {
+          if (error instanceof AppError) throw error
+          last = error
+        }
       }
+      after = rows.at(-1) ?? null
+      if (rows.length < PAGE) break
     }
-    if (rows.length > 0) throw new KekWrong(version, last)
+    if (last !== undefined) throw new KekWrong(version, last)
   }
 
   async #passes(actor: Actor): Promise<Outcome> {

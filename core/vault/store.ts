@@ -51,30 +51,23 @@ export interface KeyUse {
 /**
  * Counts one more seal on the youngest data key and holds its row: who writes secrets of a tenant goes in turn. One
  * statement, so that `last` is what the update looked at: the next generation is made once, whoever comes first.
+ * @param taken what to do about a row that somebody holds; passed by, the use has no key
  */
-export async function useDataKey(tx: Tx): Promise<KeyUse> {
+export async function useDataKey(tx: Tx, taken: 'wait' | 'pass by' = 'wait'): Promise<KeyUse> {
   const [row] = await tx<(DataKeyRow & { tenant: string; last: number })[]>`
     with youngest as (select coalesce(max(generation), 0) as generation from vault.data_key),
+    held as materialized (
+      select k.generation from vault.data_key k join youngest y on k.generation = y.generation
+      where k.used < ${SEALS_PER_KEY}
+      for no key update of k ${taken === 'wait' ? tx`` : tx`skip locked`}),
     counted as (
-      update vault.data_key k set used = used + 1 from youngest y
-      where k.generation = y.generation and used < ${SEALS_PER_KEY}
+      update vault.data_key k set used = used + 1 from held h where k.generation = h.generation
       returning k.tenant_id, k.generation, k.kek_version, k.wrapped)
     select core.tenant() as tenant, y.generation as last,
            c.tenant_id as "tenantId", c.generation, c.kek_version as "kekVersion", c.wrapped
     from youngest y left join counted c on true`
   const { tenant, last, ...key } = must(row, 'the use of a data key')
   return { tenantId: tenant, last, key: key.wrapped === null ? null : key }
-}
-
-/** Nothing happens where another transaction made this generation meanwhile. */
-export async function insertDataKey(
-  tx: Tx,
-  { generation, wrapped, kekVersion }: Pick<DataKeyRow, 'generation' | 'kekVersion'> & { wrapped: Uint8Array }
-): Promise<void> {
-  await tx`
-    insert into vault.data_key (generation, wrapped, kek_version)
-    values (${generation}, ${Buffer.from(wrapped)}, ${kekVersion})
-    on conflict (tenant_id, generation) do nothing`
 }
 
 /** Id and version of a secret, whose row is held; null when there is none. */
@@ -112,10 +105,11 @@ export async function replaceSecret(tx: Tx, next: Sealed, keepPrevious: boolean)
     where id = ${next.id}`
 }
 
-/** The same value under the youngest data key; nothing where the row changed meanwhile. */
+/** The same value under the youngest data key; nothing where the row changed meanwhile or somebody holds it. */
 export async function resealSecret(tx: Tx, { id, version, generation, sealed }: Sealed): Promise<void> {
   await tx`
-    update vault.secret set generation = ${generation}, sealed = ${sealed} where id = ${id} and version = ${version}`
+    update vault.secret set generation = ${generation}, sealed = ${sealed} where id = (
+      select id from vault.secret where id = ${id} and version = ${version} for no key update skip locked)`
 }
 
 export async function deleteSecret(tx: Tx, name: string): Promise<SecretRow | null> {

@@ -9,7 +9,7 @@ import type { Log } from '#core/log.ts'
 import { must } from '#core/must.ts'
 import type { Secret } from '#core/secret.ts'
 import { associated } from './crypto.ts'
-import { openSealed, withSealer } from './envelope.ts'
+import { openSealed, type SealParts, withIdleSealer, withSealer } from './envelope.ts'
 import { NotGranted, VaultFull } from './errors.ts'
 import type { KeyWrapper, VaultKeys } from './keys.ts'
 import { KekRotation } from './rotation.ts'
@@ -41,10 +41,12 @@ export class Vault {
   readonly rotation: KekRotation
   readonly wrapper: KeyWrapper
   readonly #fingerprintKey: KeyObject
+  readonly #parts: SealParts
 
   constructor({ keys, ...parts }: VaultOptions) {
     this.wrapper = keys.wrapper
     this.#fingerprintKey = keys.fingerprintKey
+    this.#parts = { db: parts.db, wrapper: this.wrapper }
     this.rotation = new KekRotation({ ...parts, wrapper: this.wrapper })
   }
 
@@ -53,11 +55,12 @@ export class Vault {
    * @throws VaultFull (409)
    */
   async put(tx: Tx, name: string, value: Secret): Promise<{ created: boolean; row: store.SecretRow }> {
-    return await withSealer(tx, this.wrapper, async (seal) => {
+    return await withSealer(tx, this.#parts, async (seal) => {
       const now = await store.lockSecret(tx, name)
       if (!now && (await store.countSecrets(tx)) >= MAX_SECRETS) throw new VaultFull('secrets', MAX_SECRETS)
       const version = (now?.version ?? 0) + 1
-      const sealed = { id: now?.id ?? newId(), version, ...seal(name, version, value) }
+      const id = now?.id ?? newId()
+      const sealed = { id, version, ...seal({ id, name, version }, value) }
       if (now) await store.replaceSecret(tx, sealed, false)
       else await store.insertSecret(tx, name, sealed)
       await this.#note(tx, now ? 'replaced' : 'created', name, now && { version: now.version }, { version })
@@ -70,11 +73,11 @@ export class Vault {
    * @throws NotFound (404)
    */
   async rotate(tx: Tx, name: string, value: Secret): Promise<store.SecretRow> {
-    return await withSealer(tx, this.wrapper, async (seal) => {
+    return await withSealer(tx, this.#parts, async (seal) => {
       const now = await store.lockSecret(tx, name)
       if (!now) throw new NotFound('secret')
       const version = now.version + 1
-      await store.replaceSecret(tx, { id: now.id, version, ...seal(name, version, value) }, true)
+      await store.replaceSecret(tx, { id: now.id, version, ...seal({ id: now.id, name, version }, value) }, true)
       await this.#note(tx, 'rotated', name, { version: now.version }, { version })
       return must(await store.findSecret(tx, name), 'the secret')
     })
@@ -124,7 +127,7 @@ export class Vault {
 
   /**
    * The value, for the process that attaches it to an outgoing request and lets go of it. Each of `skill` and `agent`
-   * that is named must hold a grant that covers `host`; naming nobody is refused.
+   * that is named must hold a grant that covers `host`; naming nobody is refused. Waits for no other transaction.
    * @param version `previous`: the value before the last rotation, while it is kept
    * @throws NotGranted (403) also when the secret is absent or another tenant's; Unreadable, KekMissing (500)
    */
@@ -135,8 +138,9 @@ export class Vault {
     await store.noteUse(tx, row.id)
     // A generation that sealed its share goes out of use as its values are read; the previous version goes by itself.
     if (!row.newest && version === 'current') {
-      await withSealer(tx, this.wrapper, async (seal) => {
-        await store.resealSecret(tx, { id: row.id, version: row.version, ...seal(name, row.version, value) })
+      const { id, version: number } = row
+      await withIdleSealer(tx, this.wrapper, async (seal) => {
+        await store.resealSecret(tx, { id, version: number, ...seal({ id, name, version: number }, value) })
       })
     }
     return value

@@ -1,4 +1,4 @@
--- Secrets at rest. A value is sealed with its tenant's data key (AES-256-GCM, AAD tenant|name|version), a data key is
+-- Secrets at rest. A value is sealed with its tenant's data key (AES-256-GCM, AAD tenant|id|name|version), a data key is
 -- wrapped by a key encryption key that is never in the database (AAD tenant|kek version).
 create schema vault;
 
@@ -12,9 +12,11 @@ create table vault.data_key (
   rewrapped_at timestamptz,
   primary key (tenant_id, generation)
 );
-call core.isolate('vault.data_key', 'select, insert, update');
--- Rotation of the KEK reads and re-wraps across tenants, doctor reads, crypto-shred deletes.
-call core.system_access('vault.data_key', 'select, update, delete');
+-- A server does not start while a data key's KEK is missing, so that no tenant may say what a data key is: it counts.
+call core.isolate('vault.data_key', 'select, update');
+call core.permit_columns('vault.data_key', 'update', 'used', 'agentos_app');
+-- Makes them, rotation of the KEK reads and re-wraps across tenants, doctor reads, crypto-shred deletes.
+call core.system_access('vault.data_key', 'select, insert, update, delete');
 create index data_key_kek on vault.data_key (kek_version, tenant_id, generation);
 
 -- Shred of a data key takes with it what nobody can open any more.

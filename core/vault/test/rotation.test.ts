@@ -152,6 +152,25 @@ t.test(
   }
 )
 
+t.test('damaged data keys of some tenants keep no server from starting while one opens', async (t) => {
+  const ordered = await sql`select tenant_id from vault.data_key order by tenant_id`
+  const [spared] = ordered.splice(6, 1)
+  await sql`create table public.kept as select * from vault.data_key`
+  await sql`
+    insert into vault.data_key (tenant_id, generation, kek_version, wrapped)
+    select tenant_id, generation + n, kek_version, wrapped from vault.data_key, generate_series(1, 60) n
+    where tenant_id <> ${must(spared, 'a tenant').tenant_id}`
+  await sql`
+    update vault.data_key set wrapped = set_byte(wrapped, 20, get_byte(wrapped, 20) # 1)
+    where tenant_id <> ${must(spared, 'a tenant').tenant_id}`
+  await host().rotation.start()
+  const other = new Secret(randomBytes(32).toString('base64'))
+  await t.rejects(host(new LocalKeys([[version, other]])).rotation.start(), { code: 'VAULT_KEK_WRONG' })
+  await sql`delete from vault.data_key where generation > 1`
+  await sql`update vault.data_key k set wrapped = o.wrapped from public.kept o where o.tenant_id = k.tenant_id`
+  t.strictSame(await wrong(host()), [])
+})
+
 t.test('a start with a newer key begins the rotation by itself; an older one undoes nothing', async (t) => {
   const older = host()
   const vault = nextKek()

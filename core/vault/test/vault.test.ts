@@ -143,6 +143,17 @@ t.test('a row moved to another tenant, name or version does not open, nor does a
   }
 })
 
+t.test('what a backup holds of a secret that was deleted does not open in its successor', async (t) => {
+  const a = await tenant()
+  await put(a, 'TOKEN', 'of before')
+  const [old] = await sql`select version, sealed from vault.secret where tenant_id = ${a}`
+  await db.tenant(a, (tx) => vault.remove(tx, 'TOKEN'))
+  await put(a, 'TOKEN', 'of today')
+  const where = sql`where tenant_id = ${a} and version = ${must(old, 'the old row').version}`
+  t.equal((await sql`update vault.secret set sealed = ${must(old, 'the old row').sealed} ${where}`).count, 1)
+  await t.rejects(reveal(a, 'TOKEN'), { code: 'VAULT_UNREADABLE' })
+})
+
 t.test('another key encryption key under the same number opens nothing, a missing one is named', async (t) => {
   const a = await tenant()
   await put(a, 'TOKEN', 'value')
@@ -214,6 +225,51 @@ t.test('a data key that sealed its share is followed by another, and values move
   t.equal(await reveal(a, 'UNREAD'), 'unread')
   const [key] = await sql`select used from vault.data_key where tenant_id = ${a} and generation = 2`
   t.equal(key?.used, 5n)
+})
+
+t.test('who reveals waits for nobody, also where the value is to move to the next data key', async (t) => {
+  const a = await tenant()
+  for (const name of ['TOKEN', 'OTHER']) await put(a, name, name)
+  await sql`update vault.data_key set used = ${2 ** 32 - 1} where tenant_id = ${a}`
+  await put(a, 'NEXT', 'makes the next generation')
+  const generation = async (name: string) =>
+    (await sql`select generation from vault.secret where tenant_id = ${a} and name = ${name}`)[0]?.generation
+  await db.tenant(a, async (tx) => {
+    await vault.put(tx, 'OTHER', new Secret('holds the data key'))
+    t.equal(await reveal(a, 'TOKEN'), 'TOKEN')
+    await vault.put(tx, 'TOKEN', new Secret('TOKEN'))
+  })
+  t.equal(await generation('TOKEN'), 2, 'by the put')
+  await sql`update vault.data_key set used = ${2 ** 32 - 1} where tenant_id = ${a}`
+  await put(a, 'NEXT', 'makes one more')
+  await db.tenant(a, async (tx) => {
+    await vault.grant(tx, 'TOKEN', { kind: 'agent', grantee: 'holds the secret' }, null)
+    t.equal(await reveal(a, 'TOKEN'), 'TOKEN')
+  })
+  t.equal(await generation('TOKEN'), 2, 'it was held')
+  await reveal(a, 'TOKEN')
+  t.equal(await generation('TOKEN'), 3)
+})
+
+t.test("a tenant's own session counts the use of a data key and changes nothing else of it", async (t) => {
+  const a = await tenant()
+  await put(a, 'TOKEN', 'value')
+  const attempts = [
+    'update vault.data_key set kek_version = 99',
+    `update vault.data_key set wrapped = decode(repeat('00', 61), 'hex')`,
+    'update vault.data_key set generation = 7',
+    `insert into vault.data_key (generation, kek_version, wrapped) values (2, 1, decode(repeat('00', 61), 'hex'))`,
+    'delete from vault.data_key'
+  ]
+  for (const attempt of attempts)
+    await t.rejects(
+      db.tenant(a, (tx) => tx.unsafe(attempt)),
+      /permission denied/,
+      attempt
+    )
+  await db.tenant(a, (tx) => tx`update vault.data_key set used = used + 1`)
+  await vault.rotation.start()
+  t.equal(await reveal(a, 'TOKEN'), 'value')
 })
 
 t.test('the last use is noted to the minute, and nobody waits for whoever notes it', async (t) => {
