@@ -181,7 +181,10 @@ function judge(wanted: Variant, answer: Answer, mode: Mode): string[] {
   ]
   if (!allowed.includes(answer.outcome))
     faults.push(`${answer.outcome} instead of ${wanted.expect.join(' or ')}: ${answer.shown.slice(0, 300)}`)
-  if (answer.outcome === 'OK' && 'output' in wanted && JSON.stringify(answer.output) !== JSON.stringify(wanted.output))
+  // Where an earlier call lost the isolate, the last one is the first quick one of a new isolate.
+  const begunAnew = mode.warmed === true && wanted.inputs !== undefined && answer.output === null
+  const same = JSON.stringify(answer.output) === JSON.stringify(wanted.output)
+  if (answer.outcome === 'OK' && 'output' in wanted && !same && !begunAnew)
     faults.push(`returned ${JSON.stringify(answer.output)?.slice(0, 300)}`)
   return faults
 }
