@@ -29,6 +29,10 @@ const parts: readonly [file: string, what: string][] = [
   ],
   ['methods', 'The same for every method of the WebSocket.'],
   [
+    'audit',
+    'Every mutating route and WebSocket method is driven; triggers on every table of pg_catalog note what a transaction with an actor writes, and each such transaction has its row in the audit log.'
+  ],
+  [
     'canary',
     "Tenants at once on few connections, with statements that fail, are cancelled, and connections that are cut: every row holds its tenant's canary."
   ]
@@ -37,7 +41,7 @@ const parts: readonly [file: string, what: string][] = [
 const dir = await mkdtemp(join(tmpdir(), 'agentos-proof-'))
 const [proof, ...others] = process.argv.slice(2).sort((a) => (a === '--proof' ? -1 : 1))
 const given = [`--proof=${dir}`, '--whole=1', ...(proof === '--proof' ? others : process.argv.slice(2))]
-const files = parts.map(([file]) => `test/tenancy/${file}.test.ts`)
+const files = parts.map(([file]) => `test/${file === 'audit' ? 'audit' : 'tenancy'}/${file}.test.ts`)
 const tap = spawn('tap', ['run', '-t1500', '--reporter=terse', ...given.map((arg) => `--test-arg=${arg}`), ...files], {
   cwd: root,
   stdio: 'inherit'

@@ -92,5 +92,5 @@ export const unaudited: Readonly<Record<string, string>> = {
   'POST /v1/ws/ticket': 'a ticket is good for one connection within 30 s and gives nothing that its asker has not',
   'POST /v1/auth/token': 'signing in is of no tenant: a user may be in many',
   'POST /v1/auth/logout': 'as signing in',
-  'PUT /v1/auth/password': 'a user and his password are of no tenant'
+  'PUT /v1/auth/password': 'this caller acts for no member; core/auth/test/logins.test.ts looks at one who does'
 }
