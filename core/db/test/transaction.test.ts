@@ -191,3 +191,18 @@ t.test('a reserved connection holds its session lock, and says when it has lost 
 t.test('ping answers', async (t) => {
   await t.resolves(db.ping())
 })
+
+t.test('a snapshot reads everything as it was at one moment, and writes nothing', async (t) => {
+  const count = (tx: Tx) => tx`select count(*)::int as n from lab.note`.then(([row]) => row?.n)
+  await db.tenant(
+    tenantA,
+    async (tx) => {
+      const before = await count(tx)
+      await db.tenant(tenantA, (other) => other`insert into lab.note (text) values ('meanwhile')`)
+      t.equal(await count(tx), before)
+    },
+    { snapshot: true }
+  )
+  const write = db.tenant(tenantA, (tx) => tx`insert into lab.note (text) values ('mine')`, { snapshot: true })
+  await t.rejects(write, { code: '25006' })
+})
