@@ -27,7 +27,16 @@ const parts: readonly [file: string, what: string][] = [
     'routes',
     "Every route of the router x identity; another tenant's things are answered like things that are nowhere."
   ],
-  ['methods', 'The same for every method of the WebSocket.'],
+  [
+    'roles',
+    'Every route x role of a member, members of another tenant, of two and of none, tokens that are worth nothing any more.'
+  ],
+  [
+    'same-sql',
+    "The statements of a request for another tenant's thing and for one that is nowhere: the same, in the same order."
+  ],
+  ['stores', 'Objects, sandbox processes, caches and log lines of two tenants.'],
+  ['methods', 'Every method of the WebSocket x identity.'],
   [
     'audit',
     'Every mutating route and WebSocket method is driven; triggers on every table of pg_catalog note what a transaction with an actor writes, and each such transaction has its row in the audit log.'

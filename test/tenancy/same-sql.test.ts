@@ -88,5 +88,5 @@ t.test('a handler that looks first whether the thing exists would be seen', asyn
     return heard
   }
   t.notSame(await naive(b.keyId), await naive(nowhere))
-  count(t, 'absent or foreign', { 'pairs of requests that ask the same': compared })
+  count(t, 'same-sql', { 'pairs of requests that ask the same': compared })
 })
