@@ -1,6 +1,7 @@
 // "Absent" and "foreign" are one answer, given by the same statements in the same order: what the two cost cannot differ
 // by what was asked. The times themselves are printed by bench/foreign.ts.
 import t, { type Test } from 'tap'
+import { createUser } from '#core/auth/users.ts'
 import { must } from '#core/must.ts'
 import { count } from './support/proof.ts'
 import { routeRows, routesOf } from './support/route-rows.ts'
@@ -12,6 +13,12 @@ const server = await world(t, { onQuery: (sql) => void heard.push(sql.replace(/\
 const a = await server.citizen('a')
 const b = await server.citizen('b')
 let compared = 0
+
+const email = 'one@example.com'
+const { id } = await server.db.system((tx) => createUser(tx, { email, password: 'correct horse battery' }))
+await server.sql`insert into core.member (tenant_id, user_id, role) values (${a.tenantId}, ${id}, 'owner')`
+const { accessToken } = await server.auth.logins.logIn(email, 'correct horse battery', '127.0.0.1')
+const user = { id, headers: { authorization: `Bearer ${accessToken.reveal()}` } }
 
 // Relay, jobs and sweeps ask in between and in no order: of theirs, only what a request says by itself would be missed.
 await server.kernel.actors.stop(2000)
@@ -29,7 +36,7 @@ async function statements(route: string, params: Params, { payload, headers, que
   const answer = await server.app.inject({
     method: method as 'GET',
     url,
-    headers: { ...headers, ...a.headers },
+    headers: { ...a.headers, ...headers },
     ...(payload === undefined ? {} : { payload })
   })
   const asked = heard
@@ -71,12 +78,26 @@ async function inBody(t: Test, route: string, row: RouteRow): Promise<void> {
 }
 
 async function inHeader(t: Test, route: string, row: RouteRow): Promise<void> {
-  const asked = row.request?.(a)
-  const params = row.had?.(a) ?? {}
-  const naming = (tenant: string) =>
-    warm(route, params, { ...asked, headers: { ...asked?.headers, 'agentos-tenant': tenant } })
-  t.strictSame(await naming(b.tenantId), await naming(nowhere))
-  t.strictSame(await naming(b.slug), await naming('nobody'))
+  const wanted = row.request?.(a) ?? {}
+  const given = row.had?.(a) ?? {}
+  const params = Object.fromEntries(
+    [...route.matchAll(/:(\w+)/g)].map(([, name = '']) => [name, given[name] ?? nowhere])
+  )
+  const naming = async (tenant: string) => {
+    server.auth.forgetUser(user.id) // what is remembered of a user is asked for again
+    return await statements(route, params, {
+      ...wanted,
+      headers: { ...wanted.headers, ...user.headers, 'agentos-tenant': tenant }
+    })
+  }
+  for (const [theirs, nobodys] of [
+    [b.tenantId, nowhere],
+    [b.slug, 'nobody']
+  ] as const) {
+    const foreign = await naming(theirs)
+    t.strictSame(foreign, await naming(nobodys))
+    t.ok(foreign.asked.length > 0, 'the database was asked at all')
+  }
   compared++
 }
 
