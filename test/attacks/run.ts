@@ -75,7 +75,7 @@ Written by \`npm run test:attacks\`; not to be edited. The classes are those of 
 
 - ${ran.length} classes with ${ran.reduce((sum, { attack }) => sum + attack.variants.length, 0)} variants; each alone in ${modes.map(({ name }) => name).join('; ')}: ${runs} runs. Then the first variant of each class twenty at once from four tenants, beside twenty victims of other tenants.
 - Not contained: **${faults.length}**.${faults.map((fault) => `\n  - ${fault}`).join('')}
-- An oracle in another process watched by /proc: the outcome is one of those that the class allows; nothing that came out shows the host; afterwards no thread burns a core; no process is left; a bystander's isolate lives on; the attacker is served again. With victims: each kept its isolate through all of its calls.
+- An oracle in another process watched by /proc: the outcome is one of those that the class allows; nothing that came out shows the host; afterwards no thread works; no process is left; a bystander's isolate lives on; the attacker is served again. With victims: each kept its isolate through all of its calls.
 - Slowest ms is wall time of a call with 300 ms of CPU, 900 ms of wall time and 250 ms of grace; peak MB is the largest resident memory of one cell, with 64 MB per isolate and a kill above 512 MB (polled every 50 ms). The engine itself reached ${engineMb} MB.
 - Victims p50 / p99 ms beside the attack; ${calm} ms is their p99 without one. Twenty attackers want all of the CPU for as long as their budgets last, and a fair share of it per tenant is not there yet. The machine (${cpus().length} cores, Linux ${release()}, Node ${process.version}) was shared: times are for orientation.
 - Isolation of the first three modes: \`${isolation}\`
