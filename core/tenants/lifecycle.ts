@@ -63,8 +63,10 @@ export async function restoreTenant(tx: Tx, id: string, by: Party): Promise<Tena
 // Erasing may have begun once the time is over: from then on nothing is undone.
 async function lockLiving(tx: Tx, id: string): Promise<Tenant> {
   if (id === TENANT_ZERO) throw new TenantZeroStays()
+  await tx`select from core.tenants where tenant_id = ${id} for no key update`
+  // A statement of its own, by the clock: now() is when this transaction began, and the lock may have been waited for.
   const [row] = await tx<{ erasing: boolean }[]>`
-    select coalesce(erase_at <= now(), false) as erasing from core.tenants where tenant_id = ${id} for no key update`
+    select coalesce(erase_at <= clock_timestamp(), false) as erasing from core.tenants where tenant_id = ${id}`
   if (!row) throw new NotFound('tenant')
   if (row.erasing) throw new TenantErased()
   const tenant = await findTenant(tx, id)

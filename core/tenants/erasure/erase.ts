@@ -16,6 +16,8 @@ export interface EraseParts {
 
 /** Everything of a tenant stands still 5 s after it was suspended; whoever was late has had as long again. */
 const STILL_S = 10
+/** Who restored in the last moment has committed by then: longer than a lock and a statement may take (core/db/pool.ts). */
+const MARGIN_S = 60
 /** One table of one tenant, however big. */
 const STATEMENT_TIMEOUT = '30min'
 /** What comes between two passes was written by somebody who does not stand still. */
@@ -29,7 +31,7 @@ export async function eraseDue(parts: EraseParts, signal?: AbortSignal): Promise
   const due = await parts.db.system(
     (tx) => tx<{ id: string }[]>`
       select tenant_id as id from core.tenants
-      where erase_at <= now() and erased_at is null and suspended_at <= now() - ${STILL_S} * interval '1 s'
+      where ${isDue(tx)} and suspended_at <= now() - ${STILL_S} * interval '1 s'
       order by erase_at`
   )
   let erased = 0
@@ -52,7 +54,12 @@ export async function eraseDue(parts: EraseParts, signal?: AbortSignal): Promise
  */
 export async function eraseTenant(parts: EraseParts, tenantId: string, signal?: AbortSignal): Promise<boolean> {
   const { db, log, vault, objects, onStep = () => {} } = parts
-  if (vault) await db.system((tx) => vault.shred(tx, tenantId))
+  await db.system(async (tx) => {
+    // Whoever restores holds this lock, and after us is told that it is too late.
+    const [due] = await tx`select 1 from core.tenants where tenant_id = ${tenantId} and ${isDue(tx)} for no key update`
+    if (!due) throw new Internal(`tenant ${tenantId} is not due to be erased`)
+    await vault?.shred(tx, tenantId)
+  })
   onStep('vault')
   const steps = await db.system(stepsOf)
   const rows: Record<string, number> = {}
@@ -75,6 +82,10 @@ export async function eraseTenant(parts: EraseParts, tenantId: string, signal?: 
   await db.system((tx) => bury(tx, tenantId, { rows: total, objects: files }))
   log.info({ tenantId, rows, objects: files }, 'tenant erased')
   return true
+}
+
+function isDue(tx: Tx) {
+  return tx`erase_at <= now() - ${MARGIN_S} * interval '1 s' and erased_at is null`
 }
 
 // In one statement: of rows that it may only delete, agentos_system sees tenant_id, by which there are no batches.

@@ -30,8 +30,8 @@ async function condemned(t: Test) {
   const dir = t.testdir()
   const objects = new FileObjectStore({ dir })
   for (const tenant of [tenantA, tenantB]) await objects.put(tenant, Buffer.from('the same bytes'))
-  const condemn = (suspendedFor = '1 minute') =>
-    session.unsafe(`update core.tenants set erase_at = now(), erase_by = 'owner', suspended_by = 'deletion',
+  const condemn = (suspendedFor = '1 minute', dueFor = '61 seconds') =>
+    session.unsafe(`update core.tenants set erase_at = now() - interval '${dueFor}', erase_by = 'owner', suspended_by = 'deletion',
       suspended_at = now() - interval '${suspendedFor}' where tenant_id = '${tenantA}'`)
   const vault = new Vault({ db, clock: systemClock, log: silentLog as never, keys: vaultKeys(secrets.kek) })
   return {
@@ -71,6 +71,8 @@ t.test('of an erased tenant stays a tombstone and what others read; other tenant
   t.equal(await eraseDue(parts), 0, 'nobody is condemned')
   await condemn('1 second')
   t.equal(await eraseDue(parts), 0, 'something of it may still run')
+  await condemn('1 minute', '50 seconds')
+  t.equal(await eraseDue(parts), 0, 'a restore that began before the end of its time may still commit')
   t.strictSame(
     (await left(tenantA)).length,
     tables.filter(({ name }) => (overrides[name]?.readable ?? '') !== 'true').length
