@@ -98,8 +98,12 @@ union all select 'policy_true', p.polrelid::regclass || ' ' || p.polname from pg
 -- A policy for everybody binds agentos_system too, where core.tenant() raises.
 union all select 'policy_for_public', p.polrelid::regclass || ' ' || p.polname from pg_policy p
   join rel on rel.oid = p.polrelid where p.polroles = '{0}'
+-- What is only carried along (include) does not count, and an exclusion must ask for the same tenant: uuid =.
 union all select 'unique_without_tenant', i.indexrelid::regclass::text from pg_index i join ten on ten.oid = i.indrelid
-  where i.indisunique and not ten.tenant_att = any (i.indkey)
+  cross join lateral (select array_position(i.indkey[0:i.indnkeyatts - 1]::int2[], ten.tenant_att) as place) k
+  where (i.indisunique or i.indisexclusion) and (k.place is null or exists (select from pg_constraint c
+    where c.conindid = i.indexrelid and c.contype = 'x'
+      and c.conexclop[k.place - array_lower(i.indkey[0:i.indnkeyatts - 1]::int2[], 1) + 1] <> '=(uuid,uuid)'::regoperator))
 union all select 'fk_without_tenant', c.conrelid::regclass || ' ' || c.conname from pg_constraint c
   join ten a on a.oid = c.conrelid join ten b on b.oid = c.confrelid
   where c.contype = 'f' and not a.tenant_att = any (c.conkey)
@@ -136,6 +140,11 @@ union all select 'schema_create', n.nspname || ' ' || asker.rolname from pg_name
 union all select 'owns', rel.name || ' ' || asker.rolname from rel join asker on asker.oid = rel.relowner
 union all select 'secdef_callable', p.oid::regprocedure || ' ' || asker.rolname from fun p cross join asker
   where p.prosecdef and has_function_privilege(asker.oid, p.oid, 'execute')
+-- A trigger calls its function whoever may execute it.
+union all select distinct 'secdef_trigger', rel.name || ' ' || p.oid::regprocedure from pg_trigger g
+  join rel on rel.oid = g.tgrelid join pg_proc p on p.oid = g.tgfoid cross join asker
+  where p.prosecdef and not g.tgisinternal and (has_any_column_privilege(asker.oid, rel.oid, 'insert, update')
+    or has_table_privilege(asker.oid, rel.oid, 'delete') or has_table_privilege(asker.oid, rel.oid, 'truncate'))
 union all select 'leakproof_function', p.oid::regprocedure::text from fun p where p.proleakproof
 union all select 'role_bypass', rolname from asker where rolbypassrls or rolsuper
 -- As authenticated there is no signature to check.

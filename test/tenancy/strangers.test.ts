@@ -42,6 +42,25 @@ const leaks: [string, string, string][] = [
     'secdef_callable'
   ],
   [
+    'a trigger function with the rights of its owner',
+    `create function stranger.spread() returns trigger language plpgsql security definer as 'begin return null; end';
+     revoke execute on function stranger.spread() from public;
+     create trigger spread after insert on core.api_key for each row execute function stranger.spread()`,
+    'secdef_trigger'
+  ],
+  [
+    'a unique index that only carries the tenant along',
+    `create table stranger.note (${tenant}, id uuid, email text, primary key (tenant_id, id), unique (email) include (tenant_id));
+     call core.isolate('stranger.note', 'select, insert')`,
+    'unique_without_tenant'
+  ],
+  [
+    'an exclusion across tenants',
+    `create table stranger.note (${tenant}, id uuid, email text, primary key (tenant_id, id), exclude using hash (email with =));
+     call core.isolate('stranger.note', 'select, insert')`,
+    'unique_without_tenant'
+  ],
+  [
     'a materialized view',
     'create materialized view stranger.totals as select 1 as n; grant select on stranger.totals to agentos_app',
     'matview_readable'

@@ -59,6 +59,16 @@ const defects: [string, string, string[]][] = [
     ['unique_without_tenant lab.text_once']
   ],
   [
+    'a unique index that only carries the tenant along',
+    'alter table lab.note add constraint text_once unique (text) include (tenant_id)',
+    ['unique_without_tenant lab.text_once']
+  ],
+  [
+    'an exclusion across tenants',
+    'alter table lab.note add constraint text_once exclude using hash (text with =)',
+    ['unique_without_tenant lab.text_once']
+  ],
+  [
     'a foreign key across tenants',
     `create unique index i on lab.note (id); alter table lab.task add constraint points foreign key (id) references lab.note (id)`,
     ['fk_without_tenant lab.task points', 'unique_without_tenant lab.i']
@@ -95,11 +105,27 @@ const defects: [string, string, string[]][] = [
     'a function with the rights of its owner',
     'create function lab.peek() returns bigint language sql security definer as $$ select count(*) from lab.note $$',
     ['agentos_app', 'agentos_system', 'authenticated'].map((role) => `secdef_callable lab.peek() ${role}`)
+  ],
+  [
+    'a trigger function with the rights of its owner, which nobody needs to be allowed to call',
+    `create function lab.spread() returns trigger language plpgsql security definer as $$ begin return new; end $$;
+     revoke execute on function lab.spread() from public;
+     create trigger spread before insert on lab.note for each row execute function lab.spread()`,
+    ['secdef_trigger lab.note lab.spread()']
   ]
 ]
 
-for (const [what, plant, expected] of defects) {
-  t.test(`${what} is found`, async (t) => {
+/** And what is none. */
+const sound: typeof defects = [
+  [
+    'an exclusion within a tenant',
+    'alter table lab.note add exclude using btree (text with =, tenant_id with =), add unique (text, tenant_id) include (id)',
+    []
+  ]
+]
+
+for (const [what, plant, expected] of [...defects, ...sound]) {
+  t.test(`${what} is ${expected.length > 0 ? 'found' : 'let be'}`, async (t) => {
     const undo = new Error('undo')
     let found: string[] = []
     const planted = session.begin(async (tx) => {
