@@ -71,16 +71,24 @@ export async function verifyPassword(find: () => Promise<User | null>, password:
 /**
  * Another e-mail and password, which ends every login and token of the user.
  * @param tx of `db.system`
+ * @param wanted `version`: of the user whose current password was right
+ * @returns whether it is that version still; else nothing was changed
  * @throws EmailTaken (409)
  */
-export async function changeLogin(tx: Tx, id: string, wanted: { email: string; hash: PasswordHash }): Promise<void> {
+export async function changeLogin(
+  tx: Tx,
+  id: string,
+  wanted: { email: string; hash: PasswordHash; version: number }
+): Promise<boolean> {
   const [other] = await tx`select 1 from core.app_user where email = ${wanted.email} and id <> ${id}`
   if (other) throw new EmailTaken()
-  await tx`
+  const changed = await tx`
     update core.app_user set email = ${wanted.email}, password_hash = ${wanted.hash}, version = version + 1,
                              password_changed_at = now()
-    where id = ${id}`
+    where id = ${id} and version = ${wanted.version}`
+  if (changed.count === 0) return false
   await tx`update core.login set ended_at = now(), ended_by = 'password' where user_id = ${id} and ended_at is null`
+  return true
 }
 
 function isHash(password: string): password is PasswordHash {

@@ -79,7 +79,10 @@ export function logins(options: { db: Db; clock: Clock; own: OwnKey; log: Log; k
         () => verifyPassword(find, password),
         () => new CredentialsWrong()
       )
-      return await tokensOf(await db.system((tx) => beginLogin(tx, user.id, user.version)))
+      const state = await db.system((tx) => beginLogin(tx, user.id, user.version))
+      // Another password was set while this one was checked: it is not wrong by guessing, hence not counted.
+      if (!state) throw new CredentialsWrong()
+      return await tokensOf(state)
     },
     async refresh(token, from) {
       let reason = 'malformed refresh token'
@@ -115,8 +118,8 @@ export function logins(options: { db: Db; clock: Clock; own: OwnKey; log: Log; k
       }
       const hash = await hashPassword(password)
       await db.system(async (tx) => {
-        if (known) await changeLogin(tx, userId, { email, hash })
-        else await createUser(tx, { id: userId, email, password: hash })
+        if (!known) await createUser(tx, { id: userId, email, password: hash })
+        else if (!(await changeLogin(tx, userId, { email, hash, version: known.version }))) throw new CredentialsWrong()
         await auditAs(tx, tenantId, actor, { action: 'user.password_set', subject: `user:${userId}` })
       })
     }

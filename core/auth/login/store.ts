@@ -12,11 +12,19 @@ export interface LoginState extends RefreshClaim {
   version: number
 }
 
-/** @param tx of `db.system` */
-export async function beginLogin(tx: Tx, userId: string, version: number): Promise<LoginState> {
+/**
+ * @param tx of `db.system`
+ * @param version of the user whose password was right
+ * @returns null where that is over: the password changed while it was being checked, or the user is gone
+ */
+export async function beginLogin(tx: Tx, userId: string, version: number): Promise<LoginState | null> {
   const loginId = newId()
-  await tx`insert into core.login (id, user_id, expires_at) values (${loginId}, ${userId}, now() + ${idle}::interval)`
-  return { loginId, userId, version, generation: 1 }
+  // `for share` waits for a change that is under way and looks at the version again after it.
+  const { count } = await tx`
+    insert into core.login (id, user_id, version, expires_at)
+    select ${loginId}::uuid, id, version, now() + ${idle}::interval from core.app_user
+    where id = ${userId} and version = ${version} for share`
+  return count === 1 ? { loginId, userId, version, generation: 1 } : null
 }
 
 /**
@@ -32,9 +40,9 @@ export async function rotateLogin(
     update core.login l set generation = l.generation + 1,
       expires_at = least(now() + ${idle}::interval, l.created_at + ${longest}::interval)
     from core.app_user u
-    where u.id = l.user_id and l.id = ${loginId} and l.generation = ${generation} and l.ended_at is null
+    where u.id = l.user_id and u.version = l.version and l.id = ${loginId} and l.generation = ${generation} and l.ended_at is null
       and l.expires_at > now()
-    returning l.id as "loginId", l.user_id as "userId", l.generation, u.version`
+    returning l.id as "loginId", l.user_id as "userId", l.generation, l.version`
   if (rows[0]) return rows[0]
   const ended = await tx<{ userId: string }[]>`
     update core.login set ended_at = now(), ended_by = 'reuse'

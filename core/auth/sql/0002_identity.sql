@@ -29,6 +29,7 @@ call core.system_access('core.app_user', 'select, insert, update');
 create table core.login (
   id uuid primary key,
   user_id uuid not null references core.app_user (id) on delete cascade,
+  version integer not null, -- of the user when they logged in: another one and it is over, whatever stands below
   generation integer not null default 1,
   created_at timestamptz not null default now(),
   expires_at timestamptz not null,

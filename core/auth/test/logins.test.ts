@@ -1,5 +1,6 @@
 import { createLocalJWKSet, jwtVerify } from 'jose'
 import t from 'tap'
+import { createAuth } from '#core/auth/auth.ts'
 import { checkPassword, hashPassword, inTurn } from '#core/auth/login/password.ts'
 import { refreshTokens } from '#core/auth/login/refresh-token.ts'
 import { sweepLogins } from '#core/auth/login/store.ts'
@@ -204,6 +205,34 @@ t.test("the owner's key makes the first login, a new password ends all logins", 
     { actor_kind: 'user', actor_id: userId, subject: `user:${userId}` }
   ])
   t.equal(audited.length, 2)
+})
+
+t.test('what was begun with a password that another one replaces meanwhile comes to nothing', async (t) => {
+  const world = await testApp(t)
+  const { db, sql, clock, log, secrets } = world
+  const { id, tenantId, logIn } = await citizen(world, 'ada@example.com')
+  const { refreshToken } = await logIn()
+  await sql`update core.app_user set version = version + 1`
+  const late = await post(world, '/v1/auth/token', { refreshToken })
+  t.match(late.json(), { code: 'AUTH_REFRESH_REFUSED' }, 'a login of another version, ended or not')
+  await sql`delete from core.login`
+
+  // Between reading the user and writing the answer lies the hash.
+  let asked = 0
+  const system: typeof db.system = async (work) => {
+    if (++asked === 2) await sql`update core.app_user set version = version + 1`
+    return await db.system(work)
+  }
+  const keys = { pepper: secrets.apiKeyPepper, userTokenKey: secrets.userTokenKey }
+  const slow = createAuth({ db: { ...db, system }, clock, log, ...keys }).logins
+  await t.rejects(slow.logIn('ada@example.com', password, '127.0.0.1'), { code: 'AUTH_CREDENTIALS_WRONG' })
+  t.equal((await sql`select 1 from core.login`).length, 0)
+  asked = 0
+  const asking = { tenantId, actor: { kind: 'user', id } as const, from: '127.0.0.1' }
+  const wanted = { email: 'eve@example.com', password: 'staple battery horse', current: password }
+  await t.rejects(slow.setPassword(id, wanted, asking), { code: 'AUTH_CREDENTIALS_WRONG' })
+  t.match(await sql`select email from core.app_user`, [{ email: 'ada@example.com' }])
+  t.equal((await sql`select 1 from audit.entry`).length, 0)
 })
 
 t.test('an identity provider cannot name a user who logs in here', async (t) => {
