@@ -16,7 +16,7 @@ const alive = (pid: number): boolean => {
 }
 
 async function until(done: () => boolean): Promise<void> {
-  while (!done()) await new Promise((resolve) => setImmediate(resolve))
+  while (!done()) await new Promise((resolve) => setTimeout(resolve, 5)) // not setImmediate: that burns the core that is waited for
 }
 
 const cellOf = (box: Sandbox, tenantId: string) => box.status().cells.find((cell) => cell.tenantId === tenantId)
