@@ -29,7 +29,13 @@ export async function describeApi(app: App, version: string): Promise<void> {
       openapi: '3.1.0',
       info: { title: 'AgentOS', version, license: { name: 'Apache-2.0', identifier: 'Apache-2.0' } },
       components: {
-        securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'An API key (`ak_live_...`)' } }
+        securitySchemes: {
+          key: {
+            type: 'http',
+            scheme: 'bearer',
+            description: 'An API key (`ak_live_...`), or the access token of a user (`POST /v1/auth/token`)'
+          }
+        }
       },
       security: [{ key: [] }]
     },
