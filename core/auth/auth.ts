@@ -69,9 +69,10 @@ export interface Auth {
   authorize(credential: Credential, asking: Asking, maxAgeMs?: number): Promise<Identity>
   /**
    * Whose token this is, member of anything or not (an invitation is accepted by somebody who is none yet).
-   * @throws AuthRequired (401) also for an API key
+   * @param from the client's address: wrong tokens are counted
+   * @throws AuthRequired (401) also for an API key, RateLimited (429)
    */
-  userOf(token: string | undefined): Promise<{ userId: string }>
+  userOf(token: string | undefined, from?: string): Promise<{ userId: string }>
   /** @throws PermissionMissing (403) naming the permission */
   require(identity: Identity, permission: string): void
   /** Makes a key in the transaction's tenant; `key` is shown once and stored nowhere. */
@@ -147,7 +148,12 @@ export function createAuth(options: AuthOptions): Auth {
     writes.add(write)
   }
 
-  async function identify(token: string | undefined, ticket: boolean): Promise<Credential> {
+  /** Before the database is asked about something that anybody may have invented. @throws RateLimited (429) */
+  async function lookUpAllowed(from: string | undefined): Promise<void> {
+    if (from !== undefined) await limits?.authAllowed({ ip: from })
+  }
+
+  async function identify(token: string | undefined, ticket: boolean, from: string | undefined): Promise<Credential> {
     if (token === undefined) throw new AuthRequired('no key')
     if (token.startsWith('ak_')) {
       const parsed = parseKey(token)
@@ -155,7 +161,10 @@ export function createAuth(options: AuthOptions): Auth {
       // Hashed before anybody looks for a row: the answer takes the same time without one.
       return { kind: 'key', prefix: parsed.prefix, hash: hashSecret(pepper, parsed.secret).toString('base64') }
     }
-    if (ticket && isTicket(token)) return await db.system((tx) => tickets.take(tx, token))
+    if (ticket && isTicket(token)) {
+      await lookUpAllowed(from)
+      return await db.system((tx) => tickets.take(tx, token))
+    }
     if (token.split('.', 4).length === 3) return await verify(token)
     throw wrongGuess('malformed key')
   }
@@ -188,7 +197,9 @@ export function createAuth(options: AuthOptions): Auth {
   async function prove(token: string | undefined, asking: Asking & { ticket?: boolean }): Promise<Proven> {
     let credential: Credential | undefined
     try {
-      credential = await identify(token, asking.ticket ?? false)
+      credential = await identify(token, asking.ticket ?? false, asking.from)
+      // A key that is known here goes on, whatever else comes from its address.
+      if (credential.kind === 'key' && !keys.has(credential.prefix)) await lookUpAllowed(asking.from)
       return { credential, identity: await authorize(credential, asking) }
     } catch (error) {
       await failed(error, asking.from, credential)
@@ -200,11 +211,17 @@ export function createAuth(options: AuthOptions): Auth {
     prove,
     authorize,
     authenticate: async (token, tenant) => (await prove(token, tenant === undefined ? {} : { tenant })).identity,
-    async userOf(token) {
-      const credential = await identify(token, false)
-      if (credential.kind === 'key') throw new AuthRequired('a key where a user is asked for')
-      proven(credential, (await users.get(userName(credential))).login, clock.now())
-      return { userId: credential.userId }
+    async userOf(token, from) {
+      let credential: Credential | undefined
+      try {
+        credential = await identify(token, false, from)
+        if (credential.kind === 'key') throw new AuthRequired('a key where a user is asked for')
+        proven(credential, (await users.get(userName(credential))).login, clock.now())
+        return { userId: credential.userId }
+      } catch (error) {
+        await failed(error, from, credential)
+        throw error
+      }
     },
     require(identity, permission) {
       if (!permits(identity, permission)) throw new PermissionMissing(permission)

@@ -1,6 +1,6 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto'
 import { Credential } from '#core/auth/credential.ts'
-import { AuthRequired } from '#core/auth/errors.ts'
+import { AuthRequired, wrongGuess } from '#core/auth/errors.ts'
 import { sameHash } from '#core/auth/key.ts'
 import type { Tx } from '#core/db/types.ts'
 import { must } from '#core/must.ts'
@@ -51,11 +51,11 @@ export function createTickets(key: Secret): Tickets {
         delete from core.ws_ticket where hash = ${hash}
         returning tenant_id as "tenantId", credential,
           expires_at <= now() or expires_at > now() + interval '30 seconds' as late`
-      if (!row) throw new AuthRequired('unknown or used ticket')
+      if (!row) throw wrongGuess('unknown or used ticket')
       if (row.late) throw new AuthRequired('expired ticket')
       const [mark = '', kept = ''] = row.credential.split(/ (.*)/s)
       if (!sameHash(Buffer.from(mark), Buffer.from(seal(hash, row.tenantId, kept)))) {
-        throw new AuthRequired('a ticket that we did not make')
+        throw wrongGuess('a ticket that we did not make')
       }
       return Credential.parse(JSON.parse(kept))
     }

@@ -109,7 +109,7 @@ async function membershipsOf(app: App, request: FastifyRequest): Promise<z.outpu
     const tenant = must(await app.db.tenant(tenantId, (tx) => findTenant(tx, tenantId)), 'the tenant of a key')
     return [show({ ...tenant, tenantId, role })]
   }
-  const { userId } = await app.auth.userOf(token)
+  const { userId } = await app.auth.userOf(token, request.ip)
   return (await app.auth.memberships(userId)).map(show)
 }
 
