@@ -49,13 +49,6 @@ export const InvitationInvalid = defineError(
   () => 'this invitation does not exist, was used or revoked, or has expired: ask for a new one'
 )
 
-/** Known only to who holds the invitation to that very address. */
-export const InvitationSignIn = defineError(
-  'TENANT_INVITATION_SIGN_IN',
-  409,
-  () => 'there is a user of this address already: sign in and accept with that token'
-)
-
 export const TenantZeroStays = defineError(
   'TENANT_ZERO_STAYS',
   409,

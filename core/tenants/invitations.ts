@@ -86,6 +86,18 @@ export async function revokeInvitation(tx: Tx, id: string): Promise<void> {
   await audit(tx, entryOf('invitation.revoked', row))
 }
 
+/**
+ * The address that an open invitation is for: looked at before anybody's password costs work.
+ * @param tx of `db.system`
+ * @throws InvitationInvalid (410)
+ */
+export async function invitedAddress(tx: Tx, token: string): Promise<string> {
+  const [found] = await tx<InvitationRow[]>`
+    select ${columns(tx)} from core.invitation where token_hash = ${hashOf(token)}`
+  if (found?.state !== 'open') throw new InvitationInvalid()
+  return found.email
+}
+
 /** What an invitation leads into. */
 export interface Accepted {
   tenant: { id: string; name: string; slug: string }
@@ -96,14 +108,14 @@ export interface Accepted {
 /**
  * Takes an invitation: once, by whoever holds its token, while its tenant runs and its plan has room.
  * @param tx of `db.system`: whoever accepts is in no tenant yet
- * @param userOf finds or makes the user, in this transaction; the address is the invited one
+ * @param userOf finds or makes the user, in this transaction
  * @throws InvitationInvalid (410), MemberExists (409), TeamFull (402), and what `userOf` throws
  */
 export async function acceptInvitation(
   tx: Tx,
   plans: PlanTable,
   token: string,
-  userOf: (email: string) => Promise<string>,
+  userOf: () => Promise<string>,
   from: Omit<Actor, 'kind' | 'id'>
 ): Promise<Accepted> {
   const [found] = await tx<(InvitationRow & { tenantId: string })[]>`
@@ -116,7 +128,7 @@ export async function acceptInvitation(
   const team = await lockTeam(tx, plans, tenantId)
   // Its own place was counted when it was made; a smaller plan since then counts the members that are there.
   requirePlace(team, team.members)
-  const userId = await userOf(email)
+  const userId = await userOf()
   const added = await tx`
     insert into core.member (tenant_id, user_id, role, email) values (${tenantId}, ${userId}, ${role}, ${email})
     on conflict do nothing`

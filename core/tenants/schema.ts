@@ -83,7 +83,9 @@ export type Invitation = z.output<typeof Invitation>
 export const CreatedInvitation = Invitation.extend({ token: z.string(), acceptUrl: z.string() })
 export const AcceptedInvitation = z.strictObject({
   token: z.string().min(1).max(200),
-  password: Password.optional().describe('for a new user; a signed-in one sends a token instead')
+  password: Password.optional().describe(
+    'of the user of the invited address, a new one where there is none; who is signed in sends a token instead'
+  )
 })
 export const Acceptance = z.object({
   tenant: z.object({ id: z.string(), name: z.string(), slug: z.string() }),

@@ -1,15 +1,18 @@
 import { z } from 'zod'
 import { EmailTaken } from '#core/auth/errors.ts'
-import { bearer } from '#core/auth/guard.ts'
-import { createUser, hashPassword } from '#core/auth/users.ts'
-import type { Tx } from '#core/db/types.ts'
-import { RequestInvalid } from '#core/errors.ts'
 import { idempotent, sendAnswer } from '#core/http/idempotency.ts'
 import { decodeCursor, PageQuery, page, pageOf } from '#core/http/page.ts'
 import { IdParams } from '#core/http/validation.ts'
 import type { App } from '#core/plugin.ts'
-import { InvitationSignIn } from '#core/tenants/errors.ts'
-import { acceptInvitation, type Invited, invite, listInvitations, revokeInvitation } from '#core/tenants/invitations.ts'
+import { accepting } from '#core/tenants/accepting.ts'
+import {
+  acceptInvitation,
+  type Invited,
+  invite,
+  invitedAddress,
+  listInvitations,
+  revokeInvitation
+} from '#core/tenants/invitations.ts'
 import type { PlanTable } from '#core/tenants/plans.ts'
 import { Acceptance, AcceptedInvitation, CreatedInvitation, Invitation, NewInvitation } from '#core/tenants/schema.ts'
 import { showInvitation } from '#core/tenants/show.ts'
@@ -75,44 +78,29 @@ export function invitationRoutes(app: App, plans: PlanTable): void {
     config: { permission: 'public', limit: 'auth' },
     schema: {
       tags,
-      summary: 'Accept an invitation: signed in with a token of the user, or as a new user with a password',
+      summary:
+        'Accept an invitation: signed in with a token of the user, or with the password of the user of this address, who is made where there is none',
       body: AcceptedInvitation,
       response: { 200: Acceptance }
     },
     handler: async (request) => {
-      const { token, password } = request.body
-      const userOf = await userMaker(app, bearer(request), password)
+      const { token } = request.body
+      // First: who has no invitation costs no hash.
+      const email = await app.db.system((tx) => invitedAddress(tx, token))
       const from = { requestId: request.id, from: request.ip }
-      const accepted = await app.db.system((tx) =>
-        acceptInvitation(tx, plans, token, (email) => userOf(tx, email), from)
-      )
+      const accept = async () => {
+        const userOf = await accepting(app, request, email)
+        return await app.db.system((tx) => acceptInvitation(tx, plans, token, () => userOf(tx), from))
+      }
+      const accepted = await accept().catch((error) => {
+        // Another invitation to this address was accepted meanwhile: now it has a user.
+        if (error instanceof EmailTaken) return accept()
+        throw error
+      })
       app.auth.forgetUser(accepted.userId)
       return accepted
     }
   })
-}
-
-// Before the transaction: verifying a token and hashing a password take long.
-async function userMaker(
-  app: App,
-  token: string | undefined,
-  password: string | undefined
-): Promise<(tx: Tx, email: string) => Promise<string>> {
-  if (token !== undefined) {
-    const { userId } = await app.auth.userOf(token)
-    return async () => userId
-  }
-  if (password === undefined) {
-    throw new RequestInvalid([{ pointer: '/password', detail: 'required without a token of a signed-in user' }])
-  }
-  const hash = await hashPassword(password)
-  return async (tx, email) => {
-    try {
-      return (await createUser(tx, { email, password: hash })).id
-    } catch (error) {
-      throw error instanceof EmailTaken ? new InvitationSignIn() : error
-    }
-  }
 }
 
 /** `acceptUrl` is a path of this API, for whoever makes a link of it. */

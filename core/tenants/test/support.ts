@@ -28,7 +28,7 @@ export interface TeamApp extends TestApp {
   actions(tenantId: string): Promise<string[]>
 }
 
-const password = 'correct horse battery'
+export const USER_PASSWORD = 'correct horse battery'
 
 /** The app with the plans of config/, Tenant Zero and users who log in. */
 export async function teamApp(
@@ -51,9 +51,9 @@ export async function teamApp(
     operator: zero,
     async user(name, tenantId, role = 'member') {
       const email = `${name}@example.com`
-      const { id } = await db.system((tx) => createUser(tx, { email, password }))
+      const { id } = await db.system((tx) => createUser(tx, { email, password: USER_PASSWORD }))
       if (tenantId) await sql`insert into core.member (tenant_id, user_id, role) values (${tenantId}, ${id}, ${role})`
-      const { body } = await ask('POST', '/v1/auth/token', null, { email, password })
+      const { body } = await ask('POST', '/v1/auth/token', null, { email, password: USER_PASSWORD })
       return { userId: id, email, headers: { authorization: `Bearer ${body.accessToken}` } }
     },
     async actions(tenantId) {
