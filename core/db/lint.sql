@@ -75,10 +75,13 @@ union all select 'member_policy', p.polrelid::regclass || ' ' || p.polname from 
     <> '(tenant_id = ANY (( SELECT core.my_tenants() AS my_tenants)::uuid[]))')
 union all select 'member_write', rel.name from rel join asker a on a.rolname = 'authenticated'
   where relkind in ('r', 'p', 'v', 'f') and (has_any_column_privilege(a.oid, rel.oid, 'insert, update') or has_table_privilege(a.oid, rel.oid, 'delete'))
--- The owner stands under force too; it sees the memberships of whoever asks, for core.my_tenants(), and nothing else.
+-- The owner stands under force too; it sees the memberships of whoever asks and their tenants, for core.my_tenants(), and
+-- nothing else.
 union all select 'owner_policy', p.polrelid::regclass || ' ' || p.polname from pg_policy p join rel on rel.oid = p.polrelid
-  where p.polpermissive and rel.relowner = any (p.polroles) and (rel.name <> 'core.member' or p.polcmd <> 'r'
-    or pg_get_expr(p.polqual, p.polrelid) <> '(user_id = ( SELECT core.uid() AS uid))')
+  where p.polpermissive and rel.relowner = any (p.polroles) and (p.polcmd <> 'r'
+    or (rel.name, btrim(regexp_replace(pg_get_expr(p.polqual, p.polrelid), '\s+', ' ', 'g'))) not in (
+      ('core.member', '(user_id = ( SELECT core.uid() AS uid))'),
+      ('core.tenants', '(tenant_id IN ( SELECT m.tenant_id FROM core.member m))')))
 union all select 'no_tenant_id', name from tbl where oid not in (select oid from ten)
 union all select 'tenant_id_nullable', name from ten where not attnotnull
 -- Each verb stands under a restrictive policy that asks for the tenant.

@@ -91,7 +91,9 @@ function declared(): string[] {
       const shared = overrides[table.name]?.readable
       const app = verbs(table.declared.agentos_app) + (shared === undefined ? '' : `; reads every row where ${shared}`)
       const { agentos_system: system, authenticated } = table.declared
-      return `| ${table.name} | ${app} | ${verbs(system)} | ${verbs(table.erases)} | ${verbs(authenticated)} |`
+      const columns = overrides[table.name]?.members
+      const members = verbs(authenticated) + (columns === undefined ? '' : ` (${columns.join(', ')})`)
+      return `| ${table.name} | ${app} | ${verbs(system)} | ${verbs(table.erases)} | ${members} |`
     })
   ]
 }

@@ -59,6 +59,14 @@ t.test('a user sees the tenants whose member they are, and who else is', async (
     'truncate core.member'
   ])
     t.equal(await asUser(sql, claimsOf(ann), text), '42501', text)
+  for (const column of ['email', 'platform'])
+    t.equal(await asUser(sql, claimsOf(ann), `select ${column}::text as it from core.member`), '42501', column)
+  for (const column of ['settings', 'suspended_reason', 'agent_limit'])
+    t.equal(await asUser(sql, claimsOf(ann), `select ${column}::text as it from core.tenants`), '42501', column)
+  await sql`update core.tenants set suspended_at = now(), suspended_by = 'platform' where tenant_id = ${two?.id ?? ''}`
+  t.strictSame(await asUser(sql, claimsOf(ann), tenants), ['one'], 'a suspended tenant is shut here too')
+  t.strictSame(await asUser(sql, claimsOf(bob), members), [bob], 'and who is in it')
+  await sql`update core.tenants set suspended_at = null, suspended_by = null where tenant_id = ${two?.id ?? ''}`
   await sql`delete from core.member where user_id = ${ann} and tenant_id = ${one?.id ?? ''}`
   t.strictSame(await asUser(sql, claimsOf(ann), tenants), ['two'], 'who is taken out sees it at once no more')
 })

@@ -1,4 +1,5 @@
 import type { Role, Table, Verb } from './catalogue.ts'
+import { overrideOf } from './seed.ts'
 
 export const denied = '42501'
 
@@ -18,6 +19,8 @@ export interface Cell {
   always?: boolean
   /** Asks for no column but tenant_id: what is granted for erasing is enough. */
   narrow?: boolean
+  /** Asks for no column but those that members may select (Override.members). */
+  granted?: boolean
   /** Counts rows in the answer `n`. */
   value?: boolean
   copy?: 'to' | 'from'
@@ -39,7 +42,8 @@ export function mayAsk(cell: Cell, table: Table, role: Role): boolean | 'erasing
   let answer: boolean | 'erasing' = true
   for (const need of cell.need) {
     const [whose, verb] = typeof need === 'string' ? [table, need] : need
-    if (whose.declared[role].has(verb)) continue
+    const kept = role === 'authenticated' && overrideOf(whose).members !== undefined && !cell.narrow && !cell.granted
+    if (whose.declared[role].has(verb) && !kept) continue
     if (role !== 'agentos_system' || !whose.erases.has(verb) || (verb === 'select' && !cell.narrow)) return false
     answer = 'erasing'
   }

@@ -231,6 +231,26 @@ export function cellsOf(seeded: Seeded, table: Table, asker: Asker, ctids: reado
     const sql = `update ${name} as t set ${column} = default`
     cells.push({ verb: `update ${column}`, sql, need: ['update'], app: { outcome: denied } })
   }
+  const { members } = override
+  if (members !== undefined) {
+    const list = members.join(', ')
+    const some = (verb: string, where: string, rows: string): Cell => ({
+      verb,
+      sql: `select ${list} from ${name} where ${where}`,
+      granted: true,
+      need: ['select'],
+      app: { twin: `select ${list} from ${name} where ${rows}` }
+    })
+    cells.push(
+      some('select columns', 'true', seen),
+      some('select columns, theirs', theirs, `${theirs} and ${readable}`)
+    )
+    for (const { name: column } of table.columns) {
+      if (members.includes(column)) continue
+      const one = `select ${column} from ${name}`
+      cells.push({ verb: `select ${column}`, sql: one, need: ['select'], app: { twin: `${one} where ${seen}` } })
+    }
+  }
   for (const refused of override.refused ?? []) {
     if (refused.sql !== undefined) {
       const need: Verb[] = ['insert', 'update', 'select']

@@ -33,6 +33,14 @@ export function mutantsOf(tables: readonly Table[], serverVersion: number): Muta
     ...(overrideOf(table).updates === undefined
       ? []
       : [{ name: `${table.name}: update every column`, table, sql: `grant update on ${table.name} to agentos_app` }]),
+    ...table.columns
+      .filter(({ name }) => overrideOf(table).members?.includes(name) === false)
+      .map(({ name }) => ({
+        name: `${table.name}: members select ${name}`,
+        table,
+        role: 'authenticated' as const,
+        sql: `grant select (${name}) on ${table.name} to authenticated`
+      })),
     ...roles.flatMap((role) =>
       [...verbs.filter((verb) => !granted(table, role, verb)), ...rights].map((right) => ({
         name: `${table.name}: grant ${right} to ${role}`,

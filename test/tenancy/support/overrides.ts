@@ -18,6 +18,8 @@ export interface Override {
   handOver?: (tenantId: string) => string
   /** Columns that agentos_app may update, where not all. */
   updates?: string[]
+  /** Columns that members (authenticated) may select, where not all. */
+  members?: string[]
   /** What must be there before it can hold a row. */
   prepare?: string
   /** One row per tenant at most, or in all. */
@@ -38,9 +40,13 @@ export const overrides: Readonly<Record<string, Override>> = {
   'core.tenants': {
     values: () => ({ slug: `'s-${hex(8)}'`, plan: `'pro'` }),
     single: true,
-    updates: ['name', 'settings']
+    updates: ['name', 'settings'],
+    members: ['tenant_id', 'name', 'slug', 'plan', 'created_at', 'updated_at']
   },
-  'core.member': { values: () => ({ role: `'member'` }) },
+  'core.member': {
+    values: () => ({ role: `'member'` }),
+    members: ['tenant_id', 'user_id', 'role', 'created_at']
+  },
   'core.ws_ticket': { values: () => ({ hash: bytea(32) }) },
   'core.invitation': {
     values: () => ({ role: `'member'`, token_hash: bytea(32) }),
@@ -54,18 +60,23 @@ export const overrides: Readonly<Record<string, Override>> = {
     refused: [{ name: 'insert numbered', insert: { seq: '77' } }]
   },
   'audit.entry': { values: () => ({ action: `'note.written'` }) },
-  // A transaction writes its own count only, and finds its row again where it had one.
+  // A transaction writes its own count only, of rows that are there, and finds its row again where it had one.
   'audit.tally': {
-    values: () => ({ xid: 'pg_current_xact_id()', entry_ids: 'array[gen_random_uuid()]' }),
+    values: () => ({ xid: 'pg_current_xact_id()' }),
+    give: (tenantId) => ({
+      entry_ids: `array(select e.id from audit.entry e where e.tenant_id = '${tenantId}' limit 1)`
+    }),
     untouchable: 'xid <> pg_current_xact_id()',
     refused: [
       { name: 'insert of another transaction', insert: { xid: `'3'` } },
       {
         name: 'give to another transaction',
-        sql: `insert into audit.tally (entry_ids) values (array[gen_random_uuid()]); update audit.tally set xid = '3'`
-      }
+        sql: `insert into audit.tally (entry_ids) values (array(select id from audit.entry limit 1)); update audit.tally set xid = '3'`
+      },
+      { name: 'count what is not there', insert: { entry_ids: 'array[gen_random_uuid()]' } }
     ]
   },
+  'audit.chain': { single: true },
   'audit.seal': { values: () => ({ seq: number(), hash: bytea(32), entry_id: 'gen_random_uuid()' }) },
   'vault.data_key': {
     values: () => ({ generation: number(), kek_version: '1', wrapped: bytea(61) }),
