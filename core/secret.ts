@@ -33,9 +33,16 @@ export class Secret {
 }
 
 /**
- * Keeps the secrets among the values of `holder` guarded as long as the process lives: a pool or a driver holds their
- * text on when nobody holds the Secret.
+ * Keeps the secrets in `holder`, at any depth, guarded as long as the process lives: a pool or a driver holds their text on
+ * when nobody holds the Secret.
  */
 export function guardForLife(holder: object): void {
-  for (const value of Object.values(holder)) if (value instanceof Secret) lifelong.add(value)
+  const seen = new Set<object>()
+  const visit = (value: unknown) => {
+    if (typeof value !== 'object' || value === null || seen.has(value)) return
+    seen.add(value)
+    if (value instanceof Secret) lifelong.add(value)
+    else for (const inner of Object.values(value)) visit(inner)
+  }
+  visit(holder)
 }

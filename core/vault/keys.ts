@@ -70,16 +70,24 @@ export function vaultKeys(derived: Secret, list: Secret | null = null): VaultKey
   }
 }
 
+interface Held {
+  key: KeyObject
+  /** Nobody asks it again: it keeps the scrubber looking for the key as long as the key can be used (INV-7). */
+  text: Secret
+}
+
 /** Keys in this process's memory, outside of the JS heap (KeyObject), where neither a log nor a dump of it shows them. */
 export class LocalKeys implements KeyWrapper {
   readonly current: number
   readonly versions: ReadonlySet<number>
-  readonly #keys: ReadonlyMap<number, KeyObject>
+  readonly #keys: ReadonlyMap<number, Held>
 
   /** @param keys base64 of 32 bytes each, the current version first */
   constructor(keys: readonly (readonly [version: number, key: Secret])[]) {
     this.current = must(keys[0], 'the current key encryption key')[0]
-    this.#keys = new Map(keys.map(([version, key]) => [version, keyOf(Buffer.from(key.reveal(), 'base64'))]))
+    this.#keys = new Map(
+      keys.map(([version, text]) => [version, { key: keyOf(Buffer.from(text.reveal(), 'base64')), text }])
+    )
     this.versions = new Set(this.#keys.keys())
   }
 
@@ -92,9 +100,9 @@ export class LocalKeys implements KeyWrapper {
   }
 
   #key(version: number): KeyObject {
-    const key = this.#keys.get(version)
-    if (!key) throw new KekMissing([version])
-    return key
+    const held = this.#keys.get(version)
+    if (!held) throw new KekMissing([version])
+    return held.key
   }
 }
 
