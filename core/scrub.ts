@@ -67,17 +67,37 @@ export function scrub(text: string, said?: string): string {
 
 /**
  * The same for one JSON document (a line of the log, the body of an error), which stays one: what is found is masked value
- * by value. A secret's text is its tenant's choice, and `"level":` must not blank the lines of all others.
+ * by value, in numbers and in the keys of what lies deeper too. A secret's text is its tenant's choice, and `"level":` must not blank the lines of all others.
  * @param said for an answer, what its reader sent: that stays as it is, living secret or not. Masked, it would tell whoever
  *   guesses that some tenant has this secret
  */
 export function scrubJson(text: string, said?: () => string): string {
   if (scrub(text) === text) return text
   const known = said?.()
-  const words = new Set(['level', 'time', 'type', 'title', 'code'])
-  return JSON.stringify(JSON.parse(text), (key, value) =>
-    typeof value === 'string' && !words.has(key) ? scrub(value, known) : value
+  const clean = (inner: string) => scrub(inner, known)
+  const value: unknown = JSON.parse(text)
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    return JSON.stringify(scrubValue(value, clean))
+  return JSON.stringify(
+    Object.fromEntries(
+      // Field names at the root are ours.
+      Object.entries(value).map(([key, inner]) => [
+        key,
+        typeof inner === 'string' && ownWords.has(key) ? inner : scrubValue(inner, clean)
+      ])
+    )
   )
+}
+
+/** What our code chose, at the root of a line or an answer. Deeper, fields of these names may hold anything. */
+const ownWords = new Set(['level', 'time', 'type', 'title', 'code'])
+
+function scrubValue(value: unknown, clean: (text: string) => string): unknown {
+  if (typeof value === 'string') return clean(value)
+  if (typeof value === 'number') return clean(String(value)) === String(value) ? value : MASK
+  if (Array.isArray(value)) return value.map((inner) => scrubValue(inner, clean))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [clean(key), scrubValue(inner, clean)]))
 }
 
 /** Whether a key's shape is in the text, living or not. */
@@ -97,12 +117,12 @@ const patterns: { hint: string; pattern: RegExp }[] = [
   { hint: '://', pattern: /(?<=\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@"]*:)[^\s@/"]+(?=@)/g } // the password of a URL
 ]
 
-/** Every text in a JSON value, keys too: what somebody said by it. */
+/** Every text and number in a JSON value, keys too: what somebody said by it. */
 export function textsOf(value: unknown): string {
   const texts: string[] = []
   JSON.stringify(value, (key, inner) => {
     texts.push(key)
-    if (typeof inner === 'string') texts.push(inner)
+    if (typeof inner === 'string' || typeof inner === 'number') texts.push(String(inner))
     return inner
   })
   return texts.join('\n')

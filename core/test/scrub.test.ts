@@ -59,11 +59,32 @@ t.test('a JSON document stays one, whatever a secret looks like', async (t) => {
   const line = { level: 'info', pid: 12345678, msg: 'hello a"quote\\', nested: [{ reason: 'the 12345678' }] }
   t.strictSame(JSON.parse(scrubJson(JSON.stringify(line))), {
     level: 'info',
-    pid: 12345678,
+    pid: '[secret]',
     msg: 'hello [secret]',
     nested: [{ reason: 'the [secret]' }]
   })
   t.equal(held.length, 4)
+})
+
+t.test('our own words pass at the root only; deeper, every value and every key is looked at', async (t) => {
+  const held = ['Summer-of-1967', 'requestId', '19670704'].map((text) => new Secret(text))
+  const own = { level: 'Summer-of-1967', time: 'Summer-of-1967', type: 'Summer-of-1967', title: 'Summer-of-1967' }
+  const deep = { ...own, code: 'Summer-of-1967', 'Summer-of-1967': 1, day: 19670704, days: [-19670704.5, true, null] }
+  const masked = {
+    ...{ level: '[secret]', time: '[secret]', type: '[secret]', title: '[secret]', code: '[secret]' },
+    ...{ '[secret]': 1, day: '[secret]', days: ['[secret]', true, null] }
+  }
+  t.strictSame(JSON.parse(scrubJson(JSON.stringify({ ...own, requestId: 'x', deep, list: [[deep]] }))), {
+    ...own,
+    requestId: 'x',
+    deep: masked,
+    list: [[masked]]
+  })
+  t.strictSame(JSON.parse(scrubJson('["Summer-of-1967", {"code": "Summer-of-1967"}]')), [
+    '[secret]',
+    { code: '[secret]' }
+  ])
+  t.equal(held.length, 3)
 })
 
 t.test('a released secret is looked for as long as 1024 others were not released after it', async (t) => {
@@ -107,5 +128,14 @@ t.test('an answer shows what its reader said as it was said: a guess is not told
   for (const guess of ['Summer-of-2025', 'Summer-of-2026']) t.match(JSON.parse(answer(guess)).detail, guess)
   const other = scrubJson(JSON.stringify({ detail: 'it is Summer-of-2026' }), () => textsOf({ a: 'Summer-of-2025' }))
   t.match(other, /it is \[secret\]/, 'what it did not say is masked')
+
+  const pin = guard('20260704')
+  t.teardown(() => unguard(pin))
+  const shown = JSON.stringify({ given: 20260704, deep: { 'Summer-of-2026': [20260704] } })
+  t.equal(
+    scrubJson(shown, () => textsOf({ pin: 20260704, name: 'Summer-of-2026' })),
+    shown,
+    'numbers and keys too'
+  )
   t.end()
 })
