@@ -4,7 +4,7 @@ import { checkPassword, hashPassword, type PasswordHash } from '#core/auth/login
 import type { Tx } from '#core/db/types.ts'
 import { newId } from '#core/ids.ts'
 
-export { checkPassword, hashPassword, type PasswordHash } from '#core/auth/login/password.ts'
+export { checkPassword, hashPassword, type PasswordHash, waiting } from '#core/auth/login/password.ts'
 
 /** As it is stored and compared: one mailbox, one user. */
 export const Email = z
@@ -61,11 +61,16 @@ export async function findUser(tx: Tx, id: string): Promise<User | null> {
 /**
  * The user whose e-mail and password these are, or null; an unknown e-mail costs the same work as a wrong password.
  * @param find looks the user up, in a transaction of its own: none stays open over the hash
+ * @param who as `waiting` says it
  * @throws LoginBusy (503)
  */
-export async function verifyPassword(find: () => Promise<User | null>, password: string): Promise<User | null> {
+export async function verifyPassword(
+  find: () => Promise<User | null>,
+  password: string,
+  who: readonly string[] = []
+): Promise<User | null> {
   const user = await find()
-  return (await checkPassword(user?.passwordHash ?? null, password)) ? user : null
+  return (await checkPassword(user?.passwordHash ?? null, password, who)) ? user : null
 }
 
 /**

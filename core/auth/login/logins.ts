@@ -9,11 +9,12 @@ import {
   findUser,
   findUserByEmail,
   hashPassword,
-  verifyPassword
+  verifyPassword,
+  waiting
 } from '#core/auth/users.ts'
 import type { Clock } from '#core/clock.ts'
 import type { Actor, Db } from '#core/db/types.ts'
-import type { Limits } from '#core/http/limits/types.ts'
+import type { Claimant, Limits } from '#core/http/limits/types.ts'
 import type { Log } from '#core/log.ts'
 import type { Secret } from '#core/secret.ts'
 import { refreshTokens } from './refresh-token.ts'
@@ -62,23 +63,26 @@ export function logins(options: { db: Db; clock: Clock; own: OwnKey; log: Log; k
   }
 
   /** Failures count against the address and the account; who failed too often is not looked at. */
-  async function limited<T>(who: { ip: string; account?: string }, work: () => Promise<T | null>, wrong: () => Error) {
-    await limits?.authAllowed(who)
-    const result = await work()
-    if (result !== null) return result
-    await limits?.authFailed(who)
-    throw wrong()
+  async function limited<T>(who: Claimant, work: () => Promise<T | null>, refusal: () => Error): Promise<T> {
+    const end = await limits?.authBegin(who)
+    let wrong = false
+    try {
+      const result = await work()
+      if (result !== null) return result
+      wrong = true
+    } finally {
+      await end?.(wrong)
+    }
+    throw refusal()
   }
 
   return {
     jwks: { keys: [own.jwk] },
     async logIn(email, password, from) {
       const find = () => db.system((tx) => findUserByEmail(tx, email))
-      const user = await limited(
-        { ip: from, account: email },
-        () => verifyPassword(find, password),
-        () => new CredentialsWrong()
-      )
+      const who = { ip: from, account: email }
+      const check = () => verifyPassword(find, password, waiting(who))
+      const user = await limited(who, check, () => new CredentialsWrong())
       const state = await db.system((tx) => beginLogin(tx, user.id, user.version))
       // Another password was set while this one was checked: it is not wrong by guessing, hence not counted.
       if (!state) throw new CredentialsWrong()
@@ -110,13 +114,15 @@ export function logins(options: { db: Db; clock: Clock; own: OwnKey; log: Log; k
     async setPassword(userId, { email, password, current }, { tenantId, actor, from }) {
       const known = await db.system((tx) => findUser(tx, userId))
       if (known) {
+        const who = { ip: from, account: known.email }
+        const check = () => checkPassword(known.passwordHash, current ?? '', waiting(who))
         await limited(
-          { ip: from, account: known.email },
-          async () => ((await checkPassword(known.passwordHash, current ?? '')) ? true : null),
+          who,
+          async () => (await check()) || null,
           () => new CredentialsWrong()
         )
       }
-      const hash = await hashPassword(password)
+      const hash = await hashPassword(password, waiting({ ip: from }))
       await db.system(async (tx) => {
         if (!known) await createUser(tx, { id: userId, email, password: hash })
         else if (!(await changeLogin(tx, userId, { email, hash, version: known.version }))) throw new CredentialsWrong()

@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import { createAuth } from '#core/auth/auth.ts'
 import { Lookups } from '#core/auth/cache.ts'
 import { newKey } from '#core/auth/key.ts'
+import { createUser } from '#core/auth/users.ts'
 import { RateLimits } from '#core/http/limits/index.ts'
 import { smallTable } from '#core/http/test/support/limits.ts'
 import { testApp } from '#test/support/app.ts'
@@ -57,6 +58,27 @@ t.test('invented tickets and tokens are limited like keys, also where no members
   await clock.advance(60_000)
   t.strictSame((await guess(() => auth.userOf('a.b.c', from))).codes, refusals)
 })
+
+t.test(
+  'passwords that are guessed at once do not pass the limit together, a right one counts for nothing',
+  async (t) => {
+    const { auth, db, clock } = await guarded(t)
+    await db.system((tx) => createUser(tx, { email: 'ada@example.com', password: 'correct horse battery' }))
+    const logIn = (password: string) =>
+      auth.logins.logIn('ada@example.com', password, from).then(
+        () => 'in',
+        ({ code }) => code
+      )
+    for (let i = 0; i < 3; i++) t.equal(await logIn('correct horse battery'), 'in')
+    const most = smallTable.failures.accountAtAddress.most
+    const codes = await Promise.all(Array.from({ length: most + 3 }, () => logIn('not the password')))
+    t.equal(codes.filter((code) => code === 'AUTH_CREDENTIALS_WRONG').length, most)
+    t.equal(codes.filter((code) => code === 'RATE_LIMITED').length, 3)
+    t.equal(await logIn('correct horse battery'), 'RATE_LIMITED')
+    await clock.advance(15 * 60_000)
+    t.equal(await logIn('correct horse battery'), 'in')
+  }
+)
 
 t.test('a flood of absences costs no known entry, and one entry more costs the oldest only', async (t) => {
   const asked: string[] = []

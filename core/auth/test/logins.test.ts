@@ -269,6 +269,7 @@ t.test('wrong passwords, tokens and keys are counted, right and merely late ones
   const limits: Limits = {
     authAllowed: async () => {},
     authFailed: async (who) => void failed.push(who),
+    authBegin: async (who) => async (wrong) => void (wrong && failed.push(who)),
     take: async () => null,
     admit: async () => {}
   }
@@ -304,7 +305,7 @@ t.test('hashes tell passwords apart, however their letters are composed, and no 
 })
 
 t.test('so many passwords are checked at once, some wait in order, the rest are refused', async (t) => {
-  const turn = inTurn(2, 3)
+  const turn = inTurn(2, { waiting: 3, each: 3 })
   const running: (() => void)[] = []
   const ended: number[] = []
   const begin = (n: number) =>
@@ -322,6 +323,19 @@ t.test('so many passwords are checked at once, some wait in order, the rest are 
   const again = begin(7)
   running[5]?.()
   await again
+})
+
+t.test('nobody takes the whole queue of passwords, by address or by account', async (t) => {
+  const turn = inTurn(1, { waiting: 50, each: 4 })
+  let ends = () => {}
+  const first = turn(() => new Promise<void>((resolve) => (ends = resolve)), ['a'])
+  const nothing = async () => {}
+  const waiting = [1, 2, 3, 4].map((n) => turn(nothing, ['a', `b${n}`]))
+  await t.rejects(turn(nothing, ['c', 'a']), { code: 'AUTH_LOGIN_BUSY' })
+  const other = turn(nothing, ['c', 'b1'])
+  ends()
+  await Promise.all([first, ...waiting, other])
+  await turn(nothing, ['a'])
 })
 
 t.test('a refresh token with one character changed names no login', async (t) => {

@@ -31,6 +31,8 @@ export class RateLimits implements Limits {
   readonly #clock: Clock
   readonly #table: LimitTable
   readonly #redis: Redis | null
+  /** Attempts that have not ended, by the key of what they would count as. */
+  readonly #attempts = new Map<RedisKey, number>()
   readonly #plans = new Map<string, { at: number; plan: Promise<string> }>()
 
   constructor({ db, clock, table, redis = null }: LimitsOptions) {
@@ -74,12 +76,46 @@ export class RateLimits implements Limits {
   }
 
   async authAllowed(who: Claimant): Promise<void> {
-    const counts = this.#failuresOf(who).map(async ({ key, most, minutes }) => {
-      const { used, resetMs } = await this.counter.read(key)
-      if (used < most) return
-      throw this.refusal({ kind: 'auth', limit: most, windowMs: minutes * 60_000, used, resetMs })
+    await Promise.all(this.#failuresOf(who).map((one) => this.#holdTo(one, (this.#attempts.get(one.key) ?? 0) + 1)))
+  }
+
+  async authBegin(who: Claimant): Promise<(wrong: boolean) => Promise<void>> {
+    const failures = this.#failuresOf(who)
+    // Counted before anything is waited for: of several at once each knows how manieth it is.
+    const places = failures.map((one) => ({ one, place: this.#step(one.key, 1) }))
+    const end = () => failures.forEach(({ key }) => void this.#step(key, -1))
+    try {
+      await Promise.all(places.map(({ one, place }) => this.#holdTo(one, place)))
+    } catch (error) {
+      end()
+      throw error
+    }
+    return async (wrong) => {
+      if (wrong) await this.authFailed(who)
+      end()
+    }
+  }
+
+  /** @param place of this attempt among those that have not ended @throws RateLimited (429) */
+  async #holdTo({ key, most, minutes }: Failures & { key: RedisKey }, place: number): Promise<void> {
+    const { used, resetMs } = await this.counter.read(key)
+    const all = used + place
+    if (all <= most) return
+    // Where none has failed yet no window is open, and what is being tried now ends sooner than in a second.
+    throw this.refusal({
+      kind: 'auth',
+      limit: most,
+      windowMs: minutes * 60_000,
+      used: all - 1,
+      resetMs: resetMs || 1000
     })
-    await Promise.all(counts)
+  }
+
+  #step(key: RedisKey, by: 1 | -1): number {
+    const now = (this.#attempts.get(key) ?? 0) + by
+    if (now > 0) this.#attempts.set(key, now)
+    else this.#attempts.delete(key)
+    return now
   }
 
   async authFailed(who: Claimant): Promise<void> {

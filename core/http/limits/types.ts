@@ -25,6 +25,13 @@ export interface Limits {
   /** After credentials were wrong. Never throws: the caller has a 401 to give. */
   authFailed(who: Claimant): Promise<void>
   /**
+   * Both around checking credentials that takes long: until its end an attempt counts as a failure here, so that those
+   * made at once do not pass the limit together.
+   * @returns to be called at the end, with whether the credentials were wrong; never throws
+   * @throws RateLimited (429)
+   */
+  authBegin(who: Claimant): Promise<(wrong: boolean) => Promise<void>>
+  /**
    * Counts one request and says how it stands; null where this tenant's plan has no limit for the class.
    * Never throws for a store that is away.
    */
