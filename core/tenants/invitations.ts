@@ -43,6 +43,8 @@ export interface Invited {
 export async function invite(tx: Tx, plans: PlanTable, by: Identity, wanted: WantedInvitation): Promise<Invited> {
   requireMayGive(by, wanted.role)
   const team = await lockTeam(tx, plans, by.tenantId)
+  // The lock may have been waited for: who was put out or down meanwhile invites nobody.
+  if (by.userId !== undefined) requireMayGive(await asOfNow(tx, by), wanted.role)
   const [member] = await tx`select 1 from core.member where email = ${wanted.email}`
   if (member) throw new MemberExists()
   const [open] = await tx<{ id: string }[]>`
@@ -53,6 +55,11 @@ export async function invite(tx: Tx, plans: PlanTable, by: Identity, wanted: Wan
   const invited = await insertInvitation(tx, by.tenantId, wanted, causeOf(by))
   await audit(tx, entryOf('invitation.created', invited.row))
   return invited
+}
+
+async function asOfNow(tx: Tx, { role: _role, ...by }: Identity): Promise<Identity> {
+  const [member] = await tx<{ role: Role }[]>`select role from core.member where user_id = ${must(by.userId, 'a user')}`
+  return { ...by, ...(member ? { role: member.role } : { scopes: new Set() }) }
 }
 
 /** @param tx of the tenant, or of `db.system` */
@@ -98,6 +105,21 @@ export async function invitedAddress(tx: Tx, token: string): Promise<string> {
   return found.email
 }
 
+/**
+ * Takes back the open invitations that a member made, himself or by a key that acts for him: who is put out must not
+ * have left himself a door.
+ * @param tx of the tenant, which holds its row's lock (team.ts): an invitation is either made before or finds him gone
+ * @returns how many
+ */
+export async function revokeInvitationsBy(tx: Tx, userId: string): Promise<number> {
+  const done = await tx`
+    update core.invitation set revoked_at = now()
+    where accepted_at is null and revoked_at is null
+      and (invited_by = ${`user:${userId}`}
+        or invited_by in (select 'key:' || k.id from core.api_key k where k.user_id = ${userId}))`
+  return done.count
+}
+
 /** What an invitation leads into. */
 export interface Accepted {
   tenant: { id: string; name: string; slug: string }
@@ -118,14 +140,19 @@ export async function acceptInvitation(
   userOf: () => Promise<string>,
   from: Omit<Actor, 'kind' | 'id'>
 ): Promise<Accepted> {
-  const [found] = await tx<(InvitationRow & { tenantId: string })[]>`
-    select tenant_id as "tenantId", ${columns(tx)} from core.invitation where token_hash = ${hashOf(token)} for update`
+  const [of] = await tx<{ tenantId: string }[]>`
+    select tenant_id as "tenantId" from core.invitation where token_hash = ${hashOf(token)}`
+  if (!of) throw new InvitationInvalid()
+  const { tenantId } = of
+  // The tenant's row first, as whoever puts members out does: the other way round the two would wait for each other.
+  const team = await lockTeam(tx, plans, tenantId)
+  const [found] = await tx<InvitationRow[]>`
+    select ${columns(tx)} from core.invitation where token_hash = ${hashOf(token)} for update`
   if (found?.state !== 'open') throw new InvitationInvalid()
-  const { tenantId, id, email, role } = found
+  const { id, email, role } = found
   const [tenant] = await tx<Accepted['tenant'][]>`
     select tenant_id as id, name, slug from core.tenants where tenant_id = ${tenantId} and suspended_at is null`
   if (!tenant) throw new InvitationInvalid()
-  const team = await lockTeam(tx, plans, tenantId)
   // Its own place was counted when it was made; a smaller plan since then counts the members that are there.
   requirePlace(team, team.members)
   const userId = await userOf()

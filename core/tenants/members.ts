@@ -5,7 +5,8 @@ import type { Tx } from '#core/db/types.ts'
 import { NotFound } from '#core/errors.ts'
 import type { Position } from '#core/http/page.ts'
 import { OwnerRequired } from './errors.ts'
-import { requireMayGive } from './ranks.ts'
+import { revokeInvitationsBy } from './invitations.ts'
+import { isBelow, requireMayGive } from './ranks.ts'
 
 /** `position` is `created_at` as Postgres writes it, for cursors. */
 export interface MemberRow {
@@ -25,45 +26,49 @@ export async function listMembers(tx: Tx, limit: number, after: Position | null)
 }
 
 /**
- * Gives a member another role.
+ * Gives a member another role; a lower one takes back the open invitations that he made.
  * @throws NotFound, RoleTooHigh (403: of the old role, the new one, or both), OwnerRequired (409)
  */
 export async function setRole(tx: Tx, by: Identity, userId: string, role: Role): Promise<MemberRow> {
-  const before = await lockMember(tx, userId)
+  const before = await lockMember(tx, by, userId)
   requireMayGive(by, before.role, role)
   if (before.role === role) return before
   await keepingAnOwner(() => tx`update core.member set role = ${role} where user_id = ${userId}`)
+  const invitationsRevoked = isBelow(role, before.role) ? await revokeInvitationsBy(tx, userId) : 0
   await audit(tx, {
     action: 'member.role_changed',
     subject: `member:${userId}`,
     before: { role: before.role },
     after: { role },
-    details: { from: before.role, to: role }
+    details: { from: before.role, to: role, invitationsRevoked }
   })
   return { ...before, role }
 }
 
 /**
- * Takes a member out, and revokes the keys that act for him.
+ * Takes a member out, and revokes the keys that act for him and the open invitations that he or they made.
  * @returns the prefixes of those keys, for the cache
  * @throws NotFound, RoleTooHigh (403), OwnerRequired (409)
  */
 export async function removeMember(tx: Tx, by: Identity, userId: string): Promise<string[]> {
-  const { role } = await lockMember(tx, userId)
+  const { role } = await lockMember(tx, by, userId)
   requireMayGive(by, role)
   await keepingAnOwner(() => tx`delete from core.member where user_id = ${userId}`)
   const keys = await tx<{ prefix: string }[]>`
     update core.api_key set revoked_at = now() where user_id = ${userId} and revoked_at is null returning prefix`
+  const invitationsRevoked = await revokeInvitationsBy(tx, userId)
   await audit(tx, {
     action: 'member.removed',
     subject: `member:${userId}`,
     before: { role },
-    details: { role, keysRevoked: keys.length }
+    details: { role, keysRevoked: keys.length, invitationsRevoked }
   })
   return keys.map(({ prefix }) => prefix)
 }
 
-async function lockMember(tx: Tx, userId: string): Promise<MemberRow> {
+// The tenant's row first (team.ts): who invites or accepts goes by members that stay until he has committed.
+async function lockMember(tx: Tx, by: Identity, userId: string): Promise<MemberRow> {
+  await tx`select from core.tenants where tenant_id = ${by.tenantId} for no key update`
   const [row] = await tx<MemberRow[]>`select ${columns(tx)} from core.member where user_id = ${userId} for update`
   if (!row) throw new NotFound('member')
   return row

@@ -18,6 +18,10 @@ export function mayGive(identity: Identity, role: Role): boolean {
   return ROLES[role].every((scope) => scope.startsWith('!') || permits(identity, scope))
 }
 
+export function isBelow(role: Role, other: Role): boolean {
+  return order.indexOf(role) < order.indexOf(other)
+}
+
 /** @throws RoleTooHigh (403) */
 export function requireMayGive(identity: Identity, ...roles: Role[]): void {
   for (const role of roles) if (!mayGive(identity, role)) throw new RoleTooHigh(role)

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { must } from '#core/must.ts'
+import { invite } from '#core/tenants/invitations.ts'
 import { teamApp } from './support.ts'
 
 t.test('members are listed, changed and removed by whoever is not below them', async (t) => {
@@ -65,4 +66,46 @@ t.test('of owners who all leave at once one stays', async (t) => {
   // The database says so, whoever asks it.
   const [last] = await sql`select user_id as id from core.member where tenant_id = ${tenantId} and role = 'owner'`
   await t.rejects(sql`delete from core.member where user_id = ${must(last, 'an owner').id}`, { code: 'TO001' })
+})
+
+t.test('who is put out or down has left himself no door', async (t) => {
+  const { app, ask, makeTenant, user, sql, db, auth } = await teamApp(t)
+  const { tenantId, headers } = await makeTenant({ plan: 'enterprise' })
+  const [ada, bob] = [await user('ada', tenantId, 'admin'), await user('bob', tenantId, 'admin')]
+  const acting = await db.tenant(tenantId, (tx) =>
+    auth.createKey(tx, { name: 'of ada', scopes: ['*'], userId: ada.userId })
+  )
+  const key = { headers: { authorization: `Bearer ${acting.key.reveal()}` } }
+  const asks = async (who: { headers: Record<string, string> }, name: string) => {
+    const wanted = { email: `${name}@example.com`, role: 'viewer' }
+    const { status, body } = await ask('POST', '/v1/invitations', who, wanted)
+    t.equal(status, 201, name)
+    return body.id as string
+  }
+  await asks(ada, 'a')
+  await asks(key, 'k')
+  const [byBob, byTenant] = [await asks(bob, 'b'), await asks({ headers }, 't')]
+  const open = async () => {
+    const rows = await sql<{ id: string }[]>`select id from core.invitation where revoked_at is null order by id`
+    return rows.map(({ id }) => id)
+  }
+  const counted = async () => {
+    const [row] = await sql`select details ->> 'invitationsRevoked' as n from audit.entry order by id desc limit 1`
+    return row?.n
+  }
+  t.equal((await ask('DELETE', `/v1/members/${ada.userId}`, { headers })).status, 204)
+  t.strictSame(await open(), [byBob, byTenant])
+  t.equal(await counted(), '2')
+  t.equal((await ask('PATCH', `/v1/members/${bob.userId}`, { headers }, { role: 'member' })).status, 200)
+  t.strictSame(await open(), [byTenant])
+  t.equal(await counted(), '1')
+
+  // One who was let in and then had to wait, until he was out.
+  const eve = await user('eve', tenantId, 'admin')
+  const request = { tenantId, tenantSlug: 'x', userId: eve.userId, role: 'admin' as const, scopes: new Set(['*']) }
+  await ask('DELETE', `/v1/members/${eve.userId}`, { headers })
+  await t.rejects(
+    db.tenant(tenantId, (tx) => invite(tx, app.plans, request, { email: 'e@example.com', role: 'viewer' })),
+    { code: 'TENANT_ROLE_TOO_HIGH' }
+  )
 })
