@@ -35,11 +35,11 @@ function checkFiles(files: Map<string, Uint8Array>, digest: string): SkillPackag
   return { manifest, skillMd, files, digest }
 }
 
-/** The JavaScript of a package, by path: all that the sandbox is ever given of it. */
+/** The JavaScript of a package with its source maps, by path: all that the sandbox is ever given of it. */
 export function moduleSources(files: ReadonlyMap<string, Uint8Array>): Map<string, string> {
   const sources = new Map<string, string>()
   for (const path of files.keys()) {
-    if (path.startsWith('dist/') && path.endsWith('.js')) sources.set(path, readText(files, path))
+    if (/^dist\/.*\.js(\.map)?$/s.test(path)) sources.set(path, readText(files, path))
   }
   return sources
 }

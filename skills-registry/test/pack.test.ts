@@ -44,6 +44,9 @@ t.test('what was packed is read back, and any gunzip can open it', (t) => {
   for (const [path, content] of files) t.strictSame(Buffer.from(skill.files.get(path) ?? ''), Buffer.from(content))
   t.equal(gunzipSync(archive).length % 512, 0)
   t.strictSame([...moduleSources(skill.files).keys()], ['dist/b.js', 'dist/index.js'])
+  const mapped = pack(new Map([...files, ['dist/b.js.map', Buffer.from('{}')], ['dist/notes.json', Buffer.from('{}')]]))
+  const given = [...moduleSources(readPackage(mapped.archive).files).keys()]
+  t.strictSame(given, ['dist/b.js', 'dist/b.js.map', 'dist/index.js'], 'with the source maps, and nothing else')
   t.end()
 })
 
