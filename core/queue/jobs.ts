@@ -92,8 +92,8 @@ export function createJobs(options: JobsOptions): Jobs {
       const at = typeof startAfter === 'number' ? `${startAfter} ms` : startAfter
       const id = await boss.send(definition.name, checked.data as object, {
         db: bossTransaction(tx),
-        // The queue keeps one waiting job per key; a job without one gets a key of its own.
-        singletonKey: singletonKey === undefined ? newId() : `${data.tenantId}:${singletonKey}`,
+        // The queue keeps one waiting job per key; a job without one gets a key of its own. A key is its tenant's (sql/0004).
+        singletonKey: `${data.tenantId}:${singletonKey ?? newId()}`,
         ...(at === undefined ? {} : { startAfter: at }),
         ...(priority === undefined ? {} : { priority })
       })

@@ -84,6 +84,20 @@ t.test('one key has one waiting job per tenant', async (t) => {
   t.type(await send(B, later), 'string')
   t.type(await send(A, { startAfter: 3_600_000 }), 'string', 'without a key there is no limit')
   t.type(await send(A, { startAfter: 3_600_000 }), 'string')
+
+  // SQL of A's own: a waiting job of B's key would drop the one that B sends.
+  const insert = (tenantId: string, key: string | null) =>
+    db.tenant(
+      tenantId,
+      (tx) => tx`
+        insert into pgboss.job_common (name, data, policy, singleton_key)
+        values ('test.keyed', ${tx.json({ tenantId })}, 'short', ${key})`
+    )
+  for (const key of [`${B}:taken`, `${A}taken`, '', null])
+    await t.rejects(insert(A, key), { code: '42501' }, `key ${key}`)
+  await insert(A, `${A}:taken`)
+  t.type(await send(B, { startAfter: 3_600_000, singletonKey: 'taken' }), 'string')
+  t.equal(await send(A, { startAfter: 3_600_000, singletonKey: 'taken' }), null)
 })
 
 t.test('a failing job is tried again, then lies with the dead letters of its tenant', async (t) => {

@@ -71,7 +71,7 @@ export const overrides: Readonly<Record<string, Override>> = {
       { name: 'insert of another transaction', insert: { xid: `'3'` } },
       {
         name: 'give to another transaction',
-        sql: `insert into audit.tally (entry_ids) values (array(select id from audit.entry limit 1)); update audit.tally set xid = '3'`
+        sql: `insert into audit.entry (action, subject) values ('a.b', 'c'); update audit.tally set xid = '3'`
       },
       { name: 'count what is not there', insert: { entry_ids: 'array[gen_random_uuid()]' } }
     ]
@@ -113,7 +113,10 @@ export const overrides: Readonly<Record<string, Override>> = {
   // The tables of pg-boss have no tenant_id; only a job has a tenant, in its data.
   'pgboss.job_common': {
     tenant: `(data ->> 'tenantId')::uuid`,
-    give: (tenantId) => ({ data: `'{"tenantId": "${tenantId}"}'` }),
+    give: (tenantId) => ({
+      data: `'{"tenantId": "${tenantId}"}'`,
+      singleton_key: `'${tenantId}:${hex(8)}'`
+    }),
     values: (n) => ({ state: n === 1 ? `'completed'` : `'created'` }),
     set: `state = 'cancelled'`,
     updates: ['state', 'completed_on'],
@@ -121,6 +124,8 @@ export const overrides: Readonly<Record<string, Override>> = {
     untouchable: `state >= 'completed'`,
     refused: [
       { name: 'insert active', insert: { state: `'active'` } },
+      { name: 'insert of no key', insert: { singleton_key: 'null' } },
+      { name: "insert of another one's key", insert: { singleton_key: `'01900000-0000-7000-8000-00000000000f:x'` } },
       { name: 'update to retry', update: `state = 'retry'` }
     ]
   },
