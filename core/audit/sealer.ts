@@ -2,7 +2,15 @@ import type { Clock, Timer } from '#core/clock.ts'
 import type { Db, DbLog, Tx } from '#core/db/types.ts'
 import { GENESIS, headText, type Link, linkHash, type SealedFault } from './chain.ts'
 import type { AuditKey } from './key.ts'
-import { type Counted, countedRows, findHeads, lockChains, waitingTenants, writeLinks } from './store/seal.ts'
+import {
+  type Counted,
+  countedRows,
+  findHeads,
+  lockChains,
+  makeChains,
+  waitingTenants,
+  writeLinks
+} from './store/seal.ts'
 
 export interface SealerOptions {
   db: Db
@@ -17,6 +25,11 @@ const TENANTS_PER_BATCH = 64
 const TRANSACTIONS_PER_TENANT = 500
 /** Heads that this process remembers; the bound keeps a million tenants from growing it. */
 const HEADS_KEPT = 50_000
+const TENANTS_PER_RUN = 1024
+/** A row that waits longer for its seal because somebody holds the chain is worth a line, once in that time. */
+const HELD_MS = 60_000
+/** How long a tenant whose rows cannot be sealed is left alone: doubled from the first to the last. */
+const BACK_OFF_MS = { first: 1000, last: 60_000 }
 
 /**
  * Adds what transactions wrote to their tenants' chains. It looks every `everyMs` instead of being woken: what came in
@@ -26,6 +39,10 @@ export class Sealer {
   readonly #options: SealerOptions
   // What this process signed itself: a chain that ends before that was cut, though an old signature fits it.
   readonly #signed = new Map<string, { seq: number; hash: string }>()
+  // Where the last run ended: who stands behind many others gets its turn.
+  #after: string | null = null
+  readonly #failed = new Map<string, { times: number; until: number }>()
+  readonly #told = new Map<string, number>()
   #timer: Timer | undefined
   #running: Promise<void> | undefined
 
@@ -63,7 +80,14 @@ export class Sealer {
   async #sealAll(): Promise<void> {
     const { db, log } = this.#options
     try {
-      const waiting = await db.system((tx) => waitingTenants(tx, TENANTS_PER_BATCH * 16))
+      const found = await db.system(async (tx) => {
+        const ids = await waitingTenants(tx, this.#after, TENANTS_PER_RUN)
+        if (ids.length > 0) await makeChains(tx, ids)
+        return ids
+      })
+      this.#after = found.length < TENANTS_PER_RUN ? null : (found.at(-1) ?? null)
+      const now = this.#options.clock.monotonic()
+      const waiting = found.filter((id) => (this.#failed.get(id)?.until ?? 0) <= now)
       for (let at = 0; at < waiting.length; at += TENANTS_PER_BATCH) {
         await this.#sealBatch(waiting.slice(at, at + TENANTS_PER_BATCH))
       }
@@ -74,7 +98,7 @@ export class Sealer {
 
   // A tenant whose rows cannot be sealed must not keep the others waiting.
   async #sealBatch(tenantIds: readonly string[]): Promise<void> {
-    const { db, log } = this.#options
+    const { db } = this.#options
     try {
       let more = true
       while (more) {
@@ -83,14 +107,33 @@ export class Sealer {
         for (const [tenantId, head] of signed) this.#signed.set(tenantId, head)
         more = full
       }
+      for (const tenantId of tenantIds) this.#failed.delete(tenantId)
     } catch (error) {
       if (tenantIds.length > 1) for (const tenantId of tenantIds) await this.#sealBatch([tenantId])
-      else log.warn({ err: error, tenantId: tenantIds[0] }, 'audit rows of a tenant could not be sealed')
+      else if (tenantIds[0] !== undefined) this.#backOff(tenantIds[0], error)
     }
   }
 
+  #backOff(tenantId: string, error: unknown): void {
+    const { clock, log } = this.#options
+    const times = (this.#failed.get(tenantId)?.times ?? 0) + 1
+    const waitMs = Math.min(BACK_OFF_MS.last, BACK_OFF_MS.first * 2 ** (times - 1))
+    this.#failed.set(tenantId, { times, until: clock.monotonic() + waitMs })
+    log.warn({ err: error, tenantId, times, waitMs }, 'audit rows of a tenant could not be sealed')
+  }
+
+  #tellHeld(tenantId: string, waitsMs: number): void {
+    const { clock, log } = this.#options
+    const now = clock.monotonic()
+    if (waitsMs < HELD_MS || now - (this.#told.get(tenantId) ?? -HELD_MS) < HELD_MS) return
+    if (this.#told.size > HEADS_KEPT) this.#told.clear()
+    this.#told.set(tenantId, now)
+    log.warn({ tenantId, waitsMs }, 'audit rows of a tenant could not be sealed: another session holds its chain')
+  }
+
   async #seal(tx: Tx, wanted: readonly string[]): Promise<{ signed: Map<string, Link>; full: boolean }> {
-    const { locked, erased, at } = await lockChains(tx, wanted)
+    const { locked, erased, held, at } = await lockChains(tx, wanted)
+    for (const { tenantId, waitsMs } of held) this.#tellHeld(tenantId, waitsMs)
     const signed = new Map<string, Link>()
     if (locked.length === 0) return { signed, full: false }
     const [heads, rows] = await Promise.all([findHeads(tx, locked), countedRows(tx, locked, TRANSACTIONS_PER_TENANT)])

@@ -28,7 +28,7 @@ call core.system_access('audit.entry', 'select, insert');
 create table audit.tally (
   tenant_id uuid not null default core.tenant(),
   xid xid8 not null default pg_current_xact_id(),
-  entry_ids uuid[] not null check (cardinality(entry_ids) > 0),
+  entry_ids uuid[] not null check (cardinality(entry_ids) between 1 and 10000),
   primary key (tenant_id, xid)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 call core.isolate('audit.tally', 'select, insert, update');
@@ -38,6 +38,42 @@ create policy tally_own_insert on audit.tally as restrictive for insert to agent
   with check (xid = pg_current_xact_id());
 create policy tally_own_update on audit.tally as restrictive for update to agentos_app
   using (xid = pg_current_xact_id()) with check (xid = pg_current_xact_id());
+
+-- Who may write the count may not take anything back or count what is not there: a row that is no longer counted would
+-- never be sealed, and a counted one that is not there is a fault for ever. What count_entry says needs no look.
+create function audit.check_tally() returns trigger
+  language plpgsql
+as $$
+declare
+  known pg_catalog.int4 := 0;
+begin
+  if pg_catalog.pg_trigger_depth() operator(pg_catalog.>) 1
+    or pg_catalog.pg_has_role('agentos_system', 'usage') then -- its policies and the sealer bind that one
+    return new;
+  end if;
+  if tg_op operator(pg_catalog.=) 'UPDATE' then
+    known := pg_catalog.cardinality(old.entry_ids);
+    if new.entry_ids[1:known] operator(pg_catalog.<>) old.entry_ids then
+      raise insufficient_privilege using message = 'what is counted stays counted';
+    end if;
+  end if;
+  if exists (select from pg_catalog.unnest(new.entry_ids[known operator(pg_catalog.+) 1:]) u (id)
+    where not exists (select from audit.entry e
+      where e.tenant_id operator(pg_catalog.=) new.tenant_id and e.id operator(pg_catalog.=) u.id)) then
+    raise insufficient_privilege using message = 'only rows that are there are counted';
+  end if;
+  return new;
+end
+$$;
+revoke execute on function audit.check_tally() from public;
+create trigger check_tally before insert or update on audit.tally for each row execute function audit.check_tally();
+
+-- Who holds a tenant's row here is its sealer. No advisory lock: any login could take that one and end the seals.
+create table audit.chain (
+  tenant_id uuid primary key default core.tenant()
+);
+call core.close_table('audit.chain'); -- nothing for agentos_app: not to read, so not to lock
+call core.system_access('audit.chain', 'select, insert, update');
 
 -- The chain: one link per row of the log, in the order of the transactions. hash = sha256(hash before || the row).
 create table audit.seal (
@@ -57,26 +93,29 @@ call core.isolate('audit.seal', 'select');
 call core.system_access('audit.seal', 'select, insert');
 
 -- Counts the row into its transaction and says who: what the claims were signed with counts, not what the SQL says.
--- A transaction without a tenant is the server's own (core.system_access) and names the actor itself.
+-- The check is here, at the very row: the policies ask once a statement, and a statement can change settings between rows.
+-- agentos_system has no tenant and names the actor itself.
 -- The setting spares the first row of a transaction an `on conflict`, whose policies cost as much as the insert; it goes
 -- with its savepoint as the count does, and where it does not tell the truth the insert fails or the update finds nothing.
 create function audit.count_entry() returns trigger
   language plpgsql
 as $$
 declare
-  claims text := pg_catalog.current_setting('request.jwt.claims', true);
-  counting text := pg_catalog.current_setting('agentos.audited', true);
-  actor jsonb;
+  counting pg_catalog.text := pg_catalog.current_setting('agentos.audited', true);
+  actor pg_catalog.jsonb;
 begin
+  new.id := core.uuidv7();
   new.at := pg_catalog.clock_timestamp();
-  if coalesce(pg_catalog.current_setting('agentos.tenant', true), '') <> '' then
-    if claims <> '' then
-      actor := claims::jsonb -> 'actor';
+  if not pg_catalog.pg_has_role('agentos_system', 'usage') then
+    if new.tenant_id operator(pg_catalog.<>) core.tenant() then
+      raise insufficient_privilege using message = 'the row is not of the tenant of this transaction';
     end if;
-    new.actor_kind := coalesce(actor ->> 'kind', 'system');
-    new.actor_id := coalesce(actor ->> 'id', 'agentos');
-    new.request_id := actor ->> 'requestId';
-    new.from_address := actor ->> 'from';
+    actor := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::pg_catalog.jsonb
+      operator(pg_catalog.->) 'actor';
+    new.actor_kind := coalesce(actor operator(pg_catalog.->>) 'kind', 'system');
+    new.actor_id := coalesce(actor operator(pg_catalog.->>) 'id', 'agentos');
+    new.request_id := actor operator(pg_catalog.->>) 'requestId';
+    new.from_address := actor operator(pg_catalog.->>) 'from';
   end if;
   if counting = new.tenant_id::text then
     update audit.tally set entry_ids = entry_ids || new.id

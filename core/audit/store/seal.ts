@@ -3,14 +3,16 @@ import type { Tx } from '#core/db/types.ts'
 import { type EntryRow, entryColumns, entryOf, TIME } from './entry.ts'
 
 /**
- * Tenants with rows to seal, but for those whose data is being erased right now.
+ * Tenants with rows to seal, by id, but for those whose data is being erased right now.
  * @param tx of `db.system`, as in all of this file
+ * @param after only tenants with larger ids; null: from the first
  */
-export async function waitingTenants(tx: Tx, limit: number): Promise<string[]> {
+export async function waitingTenants(tx: Tx, after: string | null, limit: number): Promise<string[]> {
   // One probe of the index per tenant found, however many rows wait.
   const rows = await tx<{ tenantId: string }[]>`
     with recursive waiting as (
-      (select tenant_id from audit.tally order by tenant_id limit 1)
+      (select tenant_id from audit.tally
+        ${after === null ? tx`` : tx`where tenant_id > ${after}`} order by tenant_id limit 1)
       union all
       select (select t.tenant_id from audit.tally t where t.tenant_id > w.tenant_id order by t.tenant_id limit 1)
       from waiting w where w.tenant_id is not null
@@ -22,22 +24,46 @@ export async function waitingTenants(tx: Tx, limit: number): Promise<string[]> {
   return rows.map((row) => row.tenantId)
 }
 
-/**
- * Becomes the one sealer of those tenants that nobody else is sealing, until the end of the transaction.
- * @returns `erased`: the locked ones whose data was erased; what is written of them now begins a new chain
- */
-export async function lockChains(
-  tx: Tx,
-  tenantIds: readonly string[]
-): Promise<{ locked: string[]; erased: string[]; at: string }> {
-  const rows = await tx<{ tenantId: string; mine: boolean; erased: boolean; at: string }[]>`
-    select t.id as "tenantId", pg_try_advisory_xact_lock(hashtextextended('audit.seal|' || t.id, 0)) as mine,
+/** Gives each tenant its row to lock. Its own transaction: who seals must not wait for another's insert. */
+export async function makeChains(tx: Tx, tenantIds: readonly string[]): Promise<void> {
+  await tx`
+    insert into audit.chain (tenant_id) select t.id from unnest(${[...tenantIds]}::uuid[]) as t (id)
+    where not exists (select from audit.chain c where c.tenant_id = t.id) order by 1
+    on conflict do nothing`
+}
+
+export interface Locked {
+  locked: string[]
+  /** The locked ones whose data was erased; what is written of them now begins a new chain. */
+  erased: string[]
+  /** Those that another session holds, and how long their first row waits, ms. */
+  held: { tenantId: string; waitsMs: number }[]
+  /** The database's time. */
+  at: string
+}
+
+/** Becomes the one sealer of those tenants that nobody else is sealing, until the end of the transaction. */
+export async function lockChains(tx: Tx, tenantIds: readonly string[]): Promise<Locked> {
+  const mine = await tx<{ tenantId: string }[]>`
+    select tenant_id as "tenantId" from audit.chain where tenant_id = any (${[...tenantIds]}::uuid[])
+    for update skip locked`
+  const locked = mine.map((row) => row.tenantId)
+  const rows = await tx<{ tenantId: string; erased: boolean; waitsMs: number; at: string }[]>`
+    select t.id as "tenantId", to_char(clock_timestamp() at time zone 'utc', ${TIME}) as at,
       exists (select from core.tenants o where o.tenant_id = t.id and o.erased_at is not null) as erased,
-      to_char(clock_timestamp() at time zone 'utc', ${TIME}) as at
+      case when t.id = any (${locked}::uuid[]) then 0 else coalesce((
+        select extract(epoch from clock_timestamp() - e.at) * 1000
+        from (select entry_ids[1] as id from audit.tally where tenant_id = t.id order by xid limit 1) first
+        join audit.entry e on e.tenant_id = t.id and e.id = first.id
+      ), 0) end::float8 as "waitsMs"
     from unnest(${[...tenantIds]}::uuid[]) as t (id)`
-  const locked = rows.filter((row) => row.mine)
-  const ids = (some: typeof locked) => some.map((row) => row.tenantId)
-  return { locked: ids(locked), erased: ids(locked.filter((row) => row.erased)), at: rows[0]?.at ?? '' }
+  const isMine = new Set(locked)
+  return {
+    locked,
+    erased: rows.filter((row) => row.erased && isMine.has(row.tenantId)).map((row) => row.tenantId),
+    held: rows.filter((row) => !isMine.has(row.tenantId)),
+    at: rows[0]?.at ?? ''
+  }
 }
 
 /** The last link of each chain that has one, without its row. */

@@ -194,3 +194,54 @@ t.test(
     )
   }
 )
+
+t.test('no login of a tenant holds up its seal; whoever does is told of after a minute', async (t) => {
+  const base = await testDb(t, { rooms: [...coreMigrations], open: { appPool: 4, systemPool: 4 } })
+  const { db, sql } = base
+  const a = await tenant(base)
+  const said: string[] = []
+  const log = new AuditLog({
+    db,
+    clock: systemClock,
+    keySeed: base.secrets.auditKeySeed,
+    log: { ...silentLog, warn: (fields, text) => void said.push(`${text} ${JSON.stringify(fields)}`) }
+  })
+  await db.tenant(a, (tx) => audit(tx, done(1)))
+  await db.tenant(a, async (tx) => {
+    await tx`select pg_advisory_lock(hashtextextended('audit.seal|' || ${a}, 0))`
+    await log.sealer.run()
+    await tx`select pg_advisory_unlock_all()`
+  })
+  t.match(await log.verify({ tenantId: a }), { ok: true, sealedThrough: 1 })
+  for (const take of [
+    'select * from audit.chain for update',
+    'select * from audit.chain for key share',
+    'lock table audit.chain in access share mode'
+  ]) {
+    await t.rejects(
+      db.tenant(a, (tx) => tx.unsafe(take)),
+      { code: '42501' },
+      take
+    )
+  }
+  await db.tenant(a, (tx) => audit(tx, done(2)))
+  const held = (work: () => Promise<void>) =>
+    db.system(async (tx) => {
+      await tx`select from audit.chain where tenant_id = ${a} for update`
+      await work()
+    })
+  await held(() => log.sealer.run())
+  t.strictSame(said, [], 'another host may be at it')
+  await sql.begin(async (tx) => {
+    await tx`set local session_replication_role = replica`
+    await tx`update audit.entry set at = at - interval '61 s' where subject = 'note:2'`
+  })
+  await held(async () => {
+    await log.sealer.run()
+    await log.sealer.run()
+  })
+  t.equal(said.length, 1, 'once in a minute')
+  t.match(said[0], new RegExp(`another session holds its chain .*${a}`))
+  await log.sealer.run()
+  t.match(await log.verify({ tenantId: a }), { ok: true, sealedThrough: 2 })
+})
