@@ -46,9 +46,9 @@ export const TenantRequired = defineError(
 
 export const NoMembership = defineError('AUTH_NO_MEMBERSHIP', 403, () => 'this user is a member of no tenant')
 
-/** A key can give away only what it holds; platform permissions are Tenant Zero's. */
+/** Nobody gives or takes away what they do not hold; platform permissions are Tenant Zero's. */
 export const ScopeTooWide = defineError('AUTH_SCOPE_TOO_WIDE', 403, (scopes: string[]) => ({
-  message: `the caller may not grant ${scopes.join(', ')}`,
+  message: `the caller does not hold ${scopes.join(', ')}`,
   details: { scopes }
 }))
 

@@ -111,7 +111,7 @@ export function keyRoutes(app: App): void {
       response: { 204: z.null() }
     },
     handler: async (request, reply) => {
-      app.auth.forget(await request.tenant((tx) => revokeKey(tx, request.params.id)))
+      app.auth.forget(await request.tenant((tx) => revokeKey(tx, request.auth, request.params.id)))
       return reply.status(204).send(null)
     }
   })

@@ -60,17 +60,24 @@ export async function rotateKey(
 }
 
 /**
- * A second time changes nothing.
+ * A second time changes nothing. Everybody may end what is their own, an owner everything, others what can do no more
+ * than they can: whoever holds `keys:write` alone must not cut the owner off.
  * @returns the prefix, for the cache
- * @throws NotFound
+ * @throws NotFound, ScopeTooWide (403)
  */
-export async function revokeKey(tx: Tx, id: string): Promise<string> {
+export async function revokeKey(tx: Tx, who: Identity, id: string): Promise<string> {
   const row = await findKey(tx, id, true)
   if (!row) throw new NotFound('key')
+  if (!isOwn(who, row) && !(who.role === 'owner' && permits(who, '*'))) holdToOwn(who, row.scopes)
   if (row.revokedAt) return row.prefix
   await markRevoked(tx, id)
   await audit(tx, { action: 'key.revoked', subject: `key:${id}`, before: lasting(row), details: { name: row.name } })
   return row.prefix
+}
+
+// A key that acts for a member is not that member: it may be able to do less than their other keys.
+function isOwn({ keyId, userId }: Identity, row: KeyRow): boolean {
+  return keyId === undefined ? row.userId !== null && row.userId === userId : row.id === keyId
 }
 
 function holdToOwn(who: Identity, scopes: readonly string[]): void {

@@ -50,12 +50,14 @@ export function operatorRoutes(app: App): void {
           unknown.map((i) => ({ pointer: `/permissions/${i}`, detail: 'no room declares this permission' }))
         )
       }
-      const tooWide = permissions.filter((permission) => !permits(request.auth, permission))
-      if (tooWide.length > 0) throw new ScopeTooWide(tooWide)
       const row = await request.tenant(async (tx) => {
         const [before] = await tx<{ platform: string[] }[]>`
           select platform from core.member where user_id = ${id} for update`
         if (!before) throw new NotFound('member')
+        // What stays as it is was somebody else's to give.
+        const changed = [...new Set(permissions).symmetricDifference(new Set(before.platform))]
+        const tooWide = changed.filter((permission) => !permits(request.auth, permission))
+        if (tooWide.length > 0) throw new ScopeTooWide(tooWide)
         const [after] = await tx<{ userId: string; role: string; permissions: string[] }[]>`
           update core.member set platform = ${permissions} where user_id = ${id}
           returning user_id as "userId", role, platform as permissions`

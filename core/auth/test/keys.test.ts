@@ -70,6 +70,29 @@ t.test('nobody gets a secret by rotating that can do more than they can', async 
   )
 })
 
+t.test('whoever may write keys ends their own and what can do no more than they can; an owner ends all', async (t) => {
+  const world = await testApp(t)
+  const { app, makeTenant } = world
+  const { tenantId } = await makeTenant()
+  const [owner, admin] = [newId(), newId()]
+  await join(world, tenantId, owner, 'owner')
+  await join(world, tenantId, admin, 'admin')
+  const wide = await keyOf(world, tenantId, owner, ['*'])
+  const narrow = await keyOf(world, tenantId, owner, ['keys:write'])
+  const asAdmin = await keyOf(world, tenantId, admin, ['*'])
+  const reader = await keyOf(world, tenantId, admin, ['keys:read'])
+  const revoke = async (id: string, { headers }: { headers: object }) => {
+    const answer = await app.inject({ method: 'DELETE', url: `/v1/keys/${id}`, headers: { ...headers } })
+    return answer.body === '' ? answer.statusCode : answer.json().code
+  }
+  t.equal(await revoke(wide.id, asAdmin), 'AUTH_SCOPE_TOO_WIDE', 'an admin does not cut the owner off')
+  t.equal(await revoke(wide.id, narrow), 'AUTH_SCOPE_TOO_WIDE', "nor does a lesser key of the owner's own")
+  t.equal(await revoke(reader.id, narrow), 'AUTH_SCOPE_TOO_WIDE')
+  t.equal(await revoke(reader.id, asAdmin), 204)
+  t.equal(await revoke(narrow.id, narrow), 204, 'its own')
+  t.equal(await revoke(asAdmin.id, wide), 204, 'the owner everything')
+})
+
 t.test('a key does at most what its member may, changes with the role and ends with the membership', async (t) => {
   const clock = new FakeClock(Date.now())
   const world = await testApp(t, { clock })
@@ -173,6 +196,11 @@ t.test("Tenant Zero's owner names who of its members may do what for the platfor
     ]
   })
   t.match(await name(operator, ['platform:operators'], asOperator.headers), { permission: 'platform:operators' })
+  const narrow = await keyOf(world, TENANT_ZERO, owner, ['platform:operators', 'platform:doctor'])
+  const wider = { code: 'AUTH_SCOPE_TOO_WIDE', scopes: ['platform:rooms'] }
+  t.match(await name(operator, [], narrow.headers), wider, 'nobody takes away what they do not hold')
+  const more = ['platform:rooms', 'platform:doctor']
+  t.match(await name(operator, more, narrow.headers), { permissions: more }, 'what stays was not theirs to give')
   t.match(await name(operator, ['platform:nothing']), { errors: [{ pointer: '/permissions/0' }] })
   t.match(await name(operator, ['sessions:read']), { code: 'REQUEST_INVALID' })
   t.match(await name(other, ['platform:rooms']), { status: 404 }, 'only members of Tenant Zero')
@@ -184,7 +212,7 @@ t.test("Tenant Zero's owner names who of its members may do what for the platfor
   const foreign = await keyOf(world, elsewhere.tenantId, other, ['*', 'platform:*'])
   t.strictSame([await rooms(foreign.headers), await rooms(zero.headers)], [403, 403])
   const audited = await sql`select 1 from audit.entry where action = 'operator.changed' and tenant_id = ${TENANT_ZERO}`
-  t.equal(audited.length, 2)
+  t.equal(audited.length, 3)
 })
 
 t.test('a suspended tenant is refused; while it waits for its deletion only marked routes answer', async (t) => {
