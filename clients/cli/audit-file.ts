@@ -13,9 +13,17 @@ export interface FileReport {
   /** Of the key that signed; it vouches for the file only where it is known to be the server's. */
   keyId: string | null
   sealedThrough: number
+  /** Of the last row; null in an empty chain. */
+  hash: string | null
   entries: number
   unsealed: number
   faults: Fault[]
+}
+
+/** A row that is known from before: `seq` and its hash. */
+export interface Known {
+  seq: number
+  hash: string
 }
 
 interface Link {
@@ -40,8 +48,9 @@ const FAULTS_KEPT = 100
 /**
  * Walks the lines in bounded memory.
  * @param trusted the server's public key (SPKI, base64) or its id; without it the file's own key is taken and only named
+ * @param since a row that the chain must still hold: a chain that was set back to an earlier head is whole in itself
  */
-export async function verifyFile(lines: AsyncIterable<string>, trusted?: string): Promise<FileReport> {
+export async function verifyFile(lines: AsyncIterable<string>, trusted?: string, since?: Known): Promise<FileReport> {
   const faults: Fault[] = []
   const note = (seq: number | null, what: string) => {
     if (faults.length < FAULTS_KEPT) faults.push({ seq, what })
@@ -51,6 +60,7 @@ export async function verifyFile(lines: AsyncIterable<string>, trusted?: string)
   let before: string | null = '0'.repeat(64)
   let next = 1
   let head: Link | undefined
+  let stands = false
   let end: End | undefined
   let entries = 0
   let number = 0
@@ -73,6 +83,7 @@ export async function verifyFile(lines: AsyncIterable<string>, trusted?: string)
       note(seq, `row ${seq}${name} is not what was sealed`)
     } else if (entry && entry.tenantId !== tenantId) note(seq, `row ${seq}${name} is another tenant's`)
     else if (fault) note(seq, `row ${seq} is a fault that the sealer found: ${fault.what}`)
+    if (seq === since?.seq) stands = hash === since.hash
     before = hash
     next = seq + 1
     head = link
@@ -108,8 +119,24 @@ export async function verifyFile(lines: AsyncIterable<string>, trusted?: string)
   if (!end) note(null, `the file is cut off after row ${sealedThrough}`)
   else if (end.seq !== sealedThrough || (head && end.hash !== head.hash) || end.tenantId !== tenantId)
     note(null, `the file should end with row ${end.seq} and ends with row ${sealedThrough}`)
-  const ok = faults.length === 0
-  return { ok, tenantId, keyId: key?.id ?? null, sealedThrough, entries, unsealed: end?.unsealed ?? 0, faults }
+  if (since && !stands) {
+    note(
+      since.seq,
+      sealedThrough < since.seq
+        ? `the chain ends with row ${sealedThrough} and went on to row ${since.seq} before`
+        : `row ${since.seq} is not the one that stood there before`
+    )
+  }
+  return {
+    ok: faults.length === 0,
+    tenantId,
+    keyId: key?.id ?? null,
+    sealedThrough,
+    hash: (head as Link | undefined)?.hash ?? null,
+    entries,
+    unsealed: end?.unsealed ?? 0,
+    faults
+  }
 }
 
 interface Key {

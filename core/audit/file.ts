@@ -26,6 +26,8 @@ export interface FileReport {
   /** Of the key that signed; it vouches for the file only where it is known to be the server's. */
   keyId: string | null
   sealedThrough: number
+  /** Of the last row; null in an empty chain. */
+  hash: string | null
   entries: number
   unsealed: number
   faults: Fault[]
@@ -76,6 +78,7 @@ export async function verifyFile(lines: AsyncIterable<string>, trusted?: string)
     tenantId: start?.tenantId ?? null,
     keyId: key?.id ?? null,
     sealedThrough,
+    hash: head?.hash ?? null,
     entries,
     unsealed: end?.unsealed ?? 0,
     faults

@@ -6,11 +6,11 @@ import { auditRoutes } from './routes.ts'
 export const auditRoom = definePlugin({
   name: 'audit',
   needs: ['db', 'tenants'],
-  tables: ['audit.entry', 'audit.tally', 'audit.seal'],
+  tables: ['audit.entry', 'audit.tally', 'audit.chain', 'audit.seal'],
   migrations: new URL('./sql/', import.meta.url),
   permissions: { 'audit:read': 'Read, verify and export the audit log.' },
   register(app) {
     auditRoutes(app)
-    for (const check of auditChecks(app.db, app.audit)) app.doctor.add('tenancy', check)
+    for (const check of auditChecks(app.db, app.audit, app.clock)) app.doctor.add('tenancy', check)
   }
 })

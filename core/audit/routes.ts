@@ -1,8 +1,9 @@
 import { Readable } from 'node:stream'
 import type { z } from 'zod'
 import { decodeCursor, page, pageOf } from '#core/http/page.ts'
+import { whileAllowed } from '#core/http/while-allowed.ts'
 import type { App } from '#core/plugin.ts'
-import { AuditRow, ListFilter, Verified } from './schema.ts'
+import { AuditRow, KnownLink, ListFilter, Verified } from './schema.ts'
 import { type ListRow, listEntries } from './store/log.ts'
 
 const tags = ['audit']
@@ -36,10 +37,13 @@ export function auditRoutes(app: App): void {
     schema: {
       tags,
       summary: 'Walk the whole chain: how far it is sealed, and the first row that does not hold',
+      querystring: KnownLink,
       response: { 200: Verified }
     },
     handler: async (request) => {
-      const { faults, ...report } = await audit.verify(request.auth)
+      const { seq, hash } = request.query
+      const since = seq === undefined || hash === undefined ? undefined : { seq, hash }
+      const { faults, ...report } = await audit.verify(request.auth, since)
       const { id, publicKey } = audit.key
       return { ...report, faults: faults.length, firstFault: faults[0] ?? null, key: { id, publicKey } }
     }
@@ -57,6 +61,7 @@ export function auditRoutes(app: App): void {
       const name = `audit-${request.auth.tenantSlug}.ndjson`
       // Read as fast as it is taken; a failure on the way cuts the connection, and the file has no end then.
       const lines = Readable.from(audit.export(request.auth), { highWaterMark: 1 })
+      whileAllowed(request, lines)
       return reply
         .headers({ 'content-type': 'application/x-ndjson', 'content-disposition': `attachment; filename="${name}"` })
         .send(lines)

@@ -27,6 +27,23 @@ export const ListFilter = PageQuery.extend({
 })
 export type ListFilter = z.output<typeof ListFilter>
 
+export const KnownLink = z
+  .strictObject({
+    seq: z.coerce
+      .number()
+      .int()
+      .min(1)
+      .max(Number.MAX_SAFE_INTEGER)
+      .optional()
+      .describe('number of a row that you know'),
+    hash: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/, 'is 64 hexadecimal digits')
+      .optional()
+      .describe('its hash then, of an export or of `head`')
+  })
+  .refine((link) => (link.seq === undefined) === (link.hash === undefined), 'seq and hash go together')
+
 export const AuditRow = z.object({
   id: z.string(),
   at: z.string().describe('ISO 8601 UTC, microseconds'),
@@ -54,5 +71,9 @@ export const Verified = z.object({
   faults: z.int().describe('how many, up to 100'),
   firstFault: z.object({ seq: z.int().nullable(), what: z.string() }).nullable(),
   head: z.object({ seq: z.int(), hash: z.string(), at: z.string(), signature: z.string().nullable() }).nullable(),
+  known: z
+    .object({ seq: z.int(), hash: z.string(), stands: z.boolean() })
+    .nullable()
+    .describe('the row of `seq` and `hash`, and whether the chain still holds it; null where none was asked about'),
   key: Key
 })

@@ -23,6 +23,9 @@ export interface AuditLogOptions {
   sealEveryMs?: number
 }
 
+/** A link that somebody knows from a former export or verify: the chain must still hold it. */
+export type KnownLink = Pick<Link, 'seq' | 'hash'>
+
 /** How a tenant's chain stands. */
 export interface ChainReport {
   ok: boolean
@@ -33,6 +36,8 @@ export interface ChainReport {
   entries: number
   unsealed: number
   faults: Fault[]
+  /** The link that was asked about, and whether it stands in the chain with that hash. */
+  known: (KnownLink & { stands: boolean }) | null
 }
 
 /** Runs `work` in a transaction of the tenant whose log it is. */
@@ -69,18 +74,36 @@ export class AuditLog {
     await this.sealer.stop()
   }
 
-  /** Walks the whole chain of a tenant: every link, the signature of the head, and what no link holds. */
-  async verify(context: TenantContext): Promise<ChainReport> {
+  /**
+   * Walks the whole chain of a tenant: every link, the signature of the head, and what no link holds.
+   * @param since a link that stood in the chain before. Who may write the database can set a chain back to an earlier
+   *   head, whose signature is good: only who knows a later link can tell
+   */
+  async verify(context: TenantContext, since?: KnownLink): Promise<ChainReport> {
     const { tenantId } = context
     const asTenant: AsTenant = (work) => this.#db.tenant(context, work)
     const known = this.sealer.remembered(tenantId)
     const walker = new ChainWalker(tenantId)
-    for await (const page of this.#pages(asTenant, tenantId)) for (const link of page) walker.add(link)
+    let stands = false
+    for await (const page of this.#pages(asTenant, tenantId)) {
+      for (const link of page) {
+        walker.add(link)
+        if (link.seq === since?.seq) stands = link.hash === since.hash
+      }
+    }
     walker.finish(this.key)
     const head = walker.head
     const sealedThrough = head?.seq ?? 0
     if (known && sealedThrough < known.seq) {
       walker.note(sealedThrough, `the chain ends with row ${sealedThrough} and was sealed through row ${known.seq}`)
+    }
+    if (since && !stands) {
+      walker.note(
+        since.seq,
+        sealedThrough < since.seq
+          ? `the chain ends with row ${sealedThrough} and went on to row ${since.seq} before`
+          : `row ${since.seq} is not the one that stood there before`
+      )
     }
     // After the walk: what was sealed meanwhile is sealed here too.
     const { unsealed, gone, stray } = await asTenant((tx) => findLoose(tx, tenantId))
@@ -92,7 +115,8 @@ export class AuditLog {
       head: head && { seq: head.seq, hash: head.hash, at: head.at, signature: head.signature ?? null },
       entries: walker.entries + unsealed,
       unsealed,
-      faults: walker.faults
+      faults: walker.faults,
+      known: since ? { seq: since.seq, hash: since.hash, stands } : null
     }
   }
 

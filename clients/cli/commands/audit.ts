@@ -5,7 +5,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
 import type { Api } from '../api.ts'
-import { type FileReport, verifyFile } from '../audit-file.ts'
+import { type FileReport, type Known, verifyFile } from '../audit-file.ts'
 import { json, line, paint, plain, type Screen, table } from '../print.ts'
 import { Exit, Stop } from '../stop.ts'
 
@@ -29,6 +29,10 @@ interface Verified {
 }
 
 type Start = () => { api: Api; screen: Screen }
+interface VerifyOptions {
+  key?: string
+  since?: string
+}
 interface Offline {
   screen: Screen
 }
@@ -44,6 +48,7 @@ const VERIFY_HELP = `
 Examples:
   agentos audit verify                    the line to keep: through which row, and by which key
   agentos audit verify audit.ndjson --key "$KEY_ID"
+  agentos audit verify --since audit.ndjson     does the chain still go on from where that export ended?
   gunzip < audit.ndjson.gz | agentos audit verify -`
 
 export function addAudit(program: Command, start: Start, offline: () => Offline): void {
@@ -61,9 +66,14 @@ export function addAudit(program: Command, start: Start, offline: () => Offline)
     )
     .argument('[file]', 'an export; - for stdin')
     .option('--key <key>', "the server's public key or its id, which `agentos audit verify` shows: trust no other")
+    .option(
+      '--since <link>',
+      'a former export, or the <row>:<hash> that verify showed then: the chain must still hold that row. A chain that ' +
+        'was set back to an earlier end is found by nothing else'
+    )
     .addHelpText('after', VERIFY_HELP)
-    .action((file: string | undefined, { key }: { key?: string }) =>
-      file === undefined ? verify(start(), key) : verifyOffline(offline(), file, key)
+    .action((file: string | undefined, options: VerifyOptions) =>
+      file === undefined ? verify(start(), options) : verifyOffline(offline(), file, options)
     )
   audit
     .command('export')
@@ -108,29 +118,28 @@ function addList(audit: Command, start: Start): void {
 }
 
 /** What the server says of its chain, and what its export says here. */
-async function verify({ api, screen }: ReturnType<Start>, trusted: string | undefined): Promise<void> {
-  const server = await api.get<Verified>('/v1/audit/verify', { patienceMs: 600_000 })
+async function verify({ api, screen }: ReturnType<Start>, { key, since }: VerifyOptions): Promise<void> {
+  const known = since === undefined ? undefined : await knownLink(since, key)
+  const server = await api.get<Verified>('/v1/audit/verify', { query: { ...known }, patienceMs: 600_000 })
   const { body } = await api.ask('/v1/audit/export', { patienceMs: 600_000 })
-  const file = await verifyFile(linesOf(bytesOf(body)), trusted ?? server.key.id)
+  const file = await verifyFile(linesOf(bytesOf(body)), key ?? server.key.id, known)
   const faults = [...(server.firstFault ? [server.firstFault] : []), ...file.faults]
   const ok = server.ok && file.ok
   if (screen.json) json(screen, { ...server, ok, export: file })
   else if (ok) {
     const { entries, sealedThrough, unsealed } = server
     line(screen, `ok: ${entries} rows, sealed through ${sealedThrough}, ${unsealed} wait for their seal`)
-    line(screen, `the export holds too: ${file.entries} rows, signed by the key ${plain(file.keyId ?? '')}`)
+    line(
+      screen,
+      `the export holds too: ${file.entries} rows${headOf(file)}, signed by the key ${plain(file.keyId ?? '')}`
+    )
   } else failed(screen, Math.max(server.faults, file.faults.length), faults[0]?.what)
   if (!ok) throw new Stop(Exit.failed, '')
 }
 
-async function verifyOffline({ screen }: Offline, path: string, trusted: string | undefined): Promise<void> {
-  let report: FileReport
-  try {
-    report = await verifyFile(linesOf(path === '-' ? process.stdin : createReadStream(path)), trusted)
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : error
-    throw new Stop(Exit.usage, `${path} cannot be read (${code}): name a file that agentos audit export wrote`)
-  }
+async function verifyOffline({ screen }: Offline, path: string, { key: trusted, since }: VerifyOptions): Promise<void> {
+  const known = since === undefined ? undefined : await knownLink(since, trusted)
+  const report = await readExport(path, trusted, known)
   const { ok, entries, sealedThrough, unsealed, keyId, tenantId, faults } = report
   if (screen.json) json(screen, report)
   else if (ok) {
@@ -138,10 +147,34 @@ async function verifyOffline({ screen }: Offline, path: string, trusted: string 
       screen,
       `ok: ${entries} rows of tenant ${plain(tenantId ?? '')}, sealed through ${sealedThrough}, ${unsealed} not sealed yet and left out`
     )
-    const known = trusted === undefined ? ': compare it with that of agentos audit verify, or give it as --key' : ''
-    line(screen, `signed by the key ${plain(keyId ?? '')}${known}`)
+    const compare = trusted === undefined ? ': compare it with that of agentos audit verify, or give it as --key' : ''
+    line(screen, `signed by the key ${plain(keyId ?? '')}${compare}`)
   } else failed(screen, faults.length, faults[0]?.what)
   if (!ok) throw new Stop(Exit.failed, '')
+}
+
+async function readExport(path: string, trusted?: string, since?: Known): Promise<FileReport> {
+  try {
+    return await verifyFile(linesOf(path === '-' ? process.stdin : createReadStream(path)), trusted, since)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : error
+    throw new Stop(Exit.usage, `${path} cannot be read (${code}): name a file that agentos audit export wrote`)
+  }
+}
+
+/** `<row>:<hash>`, or where an export ended. @throws Stop for an export that does not hold: it proves nothing */
+async function knownLink(since: string, trusted: string | undefined): Promise<Known> {
+  const [, seq, hash] = /^([1-9]\d{0,14}):([0-9a-f]{64})$/.exec(since) ?? []
+  if (seq !== undefined && hash !== undefined) return { seq: Number(seq), hash }
+  const { ok, faults, sealedThrough, hash: last } = await readExport(since, trusted)
+  if (!ok) throw new Stop(Exit.failed, `${since} does not hold itself: ${plain(faults[0]?.what ?? '')}`)
+  if (last === null) throw new Stop(Exit.usage, `${since} has no row: there is nothing that the chain must still hold`)
+  return { seq: sealedThrough, hash: last }
+}
+
+/** What to keep for --since. */
+function headOf({ sealedThrough, hash }: FileReport): string {
+  return hash === null ? '' : ` through ${sealedThrough}:${hash}`
 }
 
 function failed(screen: Screen, faults: number, first = 'unknown'): void {
