@@ -113,8 +113,8 @@ async function problemIn(answer: Response): Promise<Problem | null> {
   return (await answer.json().catch(() => null)) as Problem | null
 }
 
-// fetch says "fetch failed"; what failed is in its cause.
-function reasonOf(error: unknown): string {
+/** What failed: fetch says "fetch failed" or "terminated", and has it in its cause. */
+export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   if ('code' in error && typeof error.code === 'string') return error.code
   return error.cause === undefined ? error.message : reasonOf(error.cause)

@@ -32,6 +32,12 @@ export function connectionOf(env: Source, tenant?: string): Connection {
   return { ...own, token: readKey(file), source: file }
 }
 
+/** Whether the key goes to this address so that anybody on the way can read it. */
+export function isOpenRoad({ url }: Connection): boolean {
+  const { protocol, hostname } = new URL(url)
+  return protocol === 'http:' && !isLoopback(hostname)
+}
+
 function parseUrl(text: string): URL {
   const url = URL.parse(text)
   if (url && /^https?:$/.test(url.protocol) && url.username === '' && url.search === '' && url.hash === '') return url

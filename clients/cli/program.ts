@@ -4,7 +4,7 @@ import { Api, interrupted } from './api.ts'
 import { addAudit } from './commands/audit.ts'
 import { addDoctor } from './commands/doctor.ts'
 import { addWhoami } from './commands/whoami.ts'
-import { connectionOf } from './connection.ts'
+import { connectionOf, isOpenRoad } from './connection.ts'
 import { plain, type Screen } from './print.ts'
 import { Exit, type ExitCode, Stop } from './stop.ts'
 
@@ -51,7 +51,12 @@ function programOf({ env, stdout, stderr, interrupted: signal }: Surroundings): 
   const start = () => {
     if (signal.aborted) throw interrupted()
     const { tenant } = program.opts<{ tenant?: string }>()
-    return { api: new Api(connectionOf(env, tenant), signal), screen: screenOf() }
+    const connection = connectionOf(env, tenant)
+    // No refusal: between containers of one host http is the rule.
+    if (isOpenRoad(connection)) {
+      stderr.write(`agentos: warning: ${connection.url} is not https: whoever is on the way can read the key\n`)
+    }
+    return { api: new Api(connection, signal), screen: screenOf() }
   }
   program
     .description('Looks into a running AgentOS server through its public API.')

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
-import type { Api } from '../api.ts'
+import { type Api, reasonOf } from '../api.ts'
 import { type FileReport, type Known, verifyFile } from '../audit-file.ts'
 import { json, line, paint, plain, type Screen, table } from '../print.ts'
 import { Exit, Stop } from '../stop.ts'
@@ -122,7 +122,7 @@ async function verify({ api, screen }: ReturnType<Start>, { key, since }: Verify
   const known = since === undefined ? undefined : await knownLink(since, key)
   const server = await api.get<Verified>('/v1/audit/verify', { query: { ...known }, patienceMs: 600_000 })
   const { body } = await api.ask('/v1/audit/export', { patienceMs: 600_000 })
-  const file = await verifyFile(linesOf(bytesOf(body)), key ?? server.key.id, known)
+  const file = await verifyFile(linesOf(bytesOf(body)), key ?? server.key.id, known).catch(brokenOff)
   const faults = [...(server.firstFault ? [server.firstFault] : []), ...file.faults]
   const ok = server.ok && file.ok
   if (screen.json) json(screen, { ...server, ok, export: file })
@@ -199,16 +199,21 @@ async function exportTo({ api, screen }: ReturnType<Start>, output: string | und
   const { body } = await api.ask('/v1/audit/export', { patienceMs: 600_000 })
   const lines = bytesOf(body)
   if (output === undefined) {
-    for await (const chunk of lines) screen.stdout.write(chunk as Uint8Array)
+    await pipeline(lines, screen.stdout, { end: false }).catch(brokenOff)
     return
   }
   try {
     await pipeline(lines, createWriteStream(output, { flags: 'wx', mode: 0o600 }))
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    const code = error instanceof Error && 'syscall' in error && 'code' in error ? error.code : undefined
     if (code === 'EEXIST') throw new Stop(Exit.usage, `${output} is there already: name a new file`)
     // Half a chain would look like one whose end was cut off.
     await unlink(output).catch(() => {})
-    throw new Stop(Exit.failed, `${output} could not be written (${code ?? 'the server broke off'}): run it again`)
+    if (code === undefined) brokenOff(error)
+    throw new Stop(Exit.failed, `${output} could not be written (${code}): run it again`)
   }
+}
+
+function brokenOff(error: unknown): never {
+  throw new Stop(Exit.unreachable, `the server broke off in its export (${plain(reasonOf(error))}): run it again`)
 }

@@ -1,8 +1,12 @@
+import { once } from 'node:events'
 import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { Readable, Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import t, { type Test } from 'tap'
+import { run, type Surroundings } from '#clients/cli/program.ts'
 import { TENANT_ZERO } from '#core/tenants/tenants.ts'
 import { testApp } from '#test/support/app.ts'
 import { runNode } from '#test/support/run-node.ts'
@@ -161,6 +165,65 @@ t.test('where nothing answers, or something else than a server, it is 4', async 
   const waiting = runNode(t, 'clients/cli/main.ts', ['whoami'], { AGENTOS_URL: at(mute), AGENTOS_TOKEN: 'x' })
   await new Promise((resolve) => mute.once('request', resolve))
   t.match(await waiting.end('SIGINT'), { code: 130 })
+})
+
+t.test('a key that would go over a network in the clear is told before it does', async (t) => {
+  const AGENTOS_TOKEN = 'x'
+  const open = await agentos(t, ['whoami'], { AGENTOS_URL: 'http://0.0.0.0:1', AGENTOS_TOKEN })
+  t.match(open.err, /^agentos: warning: http:\/\/0\.0\.0\.0:1 is not https: .*\nagentos: nothing answers .*\n$/)
+  for (const AGENTOS_URL of ['http://localhost:1', 'http://[::1]:1', 'https://0.0.0.0:1']) {
+    const { code, err } = await agentos(t, ['whoami'], { AGENTOS_URL, AGENTOS_TOKEN })
+    t.match(err, oneLine(/nothing answers/), AGENTOS_URL)
+    t.equal(code, 4)
+  }
+})
+
+/** A server whose export is `chunks` of 64 kB, and then broken off unless it may end. */
+async function exporter(t: Test, chunks: number, ends: boolean): Promise<Env> {
+  const server = createServer((request, response) => {
+    if (request.url === '/v1/audit/verify') {
+      response.setHeader('content-type', 'application/json')
+      return response.end(JSON.stringify({ ok: true, firstFault: null, key: { id: 'k', publicKey: 'p' } }))
+    }
+    const body = Readable.from(
+      (async function* () {
+        for (let n = 0; n < chunks; n++) yield `${'x'.repeat(65_535)}\n`
+        if (!ends) throw new Error('broken off')
+      })()
+    )
+    return pipeline(body, response).catch(() => response.destroy())
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => server.close().closeAllConnections())
+  await once(server, 'listening')
+  return { AGENTOS_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, AGENTOS_TOKEN: 'x' }
+}
+
+t.test('an export that breaks off is 4 and one line, whoever reads it', async (t) => {
+  const env = await exporter(t, 3, false)
+  const file = join(t.testdir(), 'audit.ndjson')
+  for (const args of [['verify'], ['export'], ['export', '-o', file]]) {
+    const { code, err } = await agentos(t, ['audit', ...args], env)
+    t.match(err, oneLine(/the server broke off in its export \(.*\): run it again/), args.join(' '))
+    t.equal(code, 4)
+  }
+  await t.rejects(stat(file), { code: 'ENOENT' }, 'no half a chain is left')
+})
+
+t.test('an export waits for a reader that is slow', async (t) => {
+  const env = await exporter(t, 160, true)
+  let [read, most] = [0, 0]
+  const stdout = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      read += chunk.length
+      most = Math.max(most, this.writableLength)
+      setImmediate(done)
+    }
+  })
+  const around = { env, stdout, stderr: process.stderr, interrupted: new AbortController().signal }
+  t.equal(await run(['audit', 'export'], around as unknown as Surroundings), 0)
+  t.equal(read, 160 * 65_536)
+  t.ok(most < 1_000_000, `${most} bytes waited`)
+  t.notOk(stdout.writableEnded, 'it is not ours to end')
 })
 
 t.test('an older Node hands over to the one that npm install brought, or says what it needs', async (t) => {
