@@ -40,7 +40,11 @@ t.test('the line is green with our ACL, and red where one command too many is al
     ['&*', /PUBLISH agentos-doctor/]
   ] as const) {
     const weak = await redisServer(t, acl.trimEnd().concat(` ${more}\n`))
-    t.match(await line(t, `redis://${login}:${weak.port}`), { ok: false, detail: shown, fix: /redis:acl/ }, more)
+    t.match(
+      await line(t, `redis://${login}:${weak.port}`),
+      { name: 'redis.acl', ok: false, detail: shown, fix: /redis:acl/ },
+      more
+    )
     await weak.kill()
   }
 })
