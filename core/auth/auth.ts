@@ -239,7 +239,10 @@ export function createAuth(options: AuthOptions): Auth {
     },
     memberships: async (userId) => (await users.get(`${userId} `)).memberships,
     tickets,
-    logins: logins({ db, clock, own, log, key: options.userTokenKey, ...(limits ? { limits } : {}) }),
+    logins: logins({
+      ...{ db, clock, own, log, key: options.userTokenKey, foreign: Boolean(options.issuer) },
+      ...(limits ? { limits } : {})
+    }),
     forget: (prefix) => keys.forget(prefix),
     forgetUser(userId) {
       keys.forgetWhere((record) => record?.userId === userId)

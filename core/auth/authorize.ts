@@ -30,7 +30,7 @@ export interface Asking {
 
 /** @throws AuthRequired (401), TenantMismatch, AddressRefused, TenantSuspended (403) */
 export function authorizeKey(
-  { prefix, hash, tenant: bound }: KeyCredential,
+  { prefix, hash, from, tenant: bound }: KeyCredential,
   record: KeyRecord | null,
   asking: Asking
 ): Identity {
@@ -45,7 +45,7 @@ export function authorizeKey(
   if (record.userId !== null && record.role === null) throw new AuthRequired(`the member of key ${prefix} is gone`)
   const { tenantId, tenantSlug, userId, role } = record
   for (const named of [asking.tenant, bound]) if (!names(named, tenantId, tenantSlug)) throw new TenantMismatch()
-  if (!allows(record.allowedIps, asking.from)) throw new AddressRefused()
+  if (!allows(record.allowedIps, from ?? asking.from)) throw new AddressRefused()
   standsStill(record, asking)
   const ends = [record.expiresAt, current ? null : record.oldSecretUntil].flatMap((at) => at?.getTime() ?? [])
   return {

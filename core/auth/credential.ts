@@ -15,6 +15,8 @@ export const Credential = z.discriminatedUnion('kind', [
     prefix: z.string(),
     /** HMAC-SHA256 of the secret that was shown, base64: after a rotation the old one ends. */
     hash: z.string(),
+    /** In a ticket: the address where it was made, which a key's `allowedIps` are held to instead of the page's. */
+    from: z.string().optional(),
     ...Bound
   }),
   z.strictObject({

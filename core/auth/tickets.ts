@@ -16,8 +16,9 @@ export interface Tickets {
   /**
    * A ticket opens one WebSocket within 30 s, on whatever host, with what `credential` is worth then in this tenant.
    * @param tx of the tenant
+   * @param from the address of who asks for it: what a key's `allowedIps` are held to, as the page has another
    */
-  make(tx: Tx, tenantId: string, credential: Credential): Promise<{ ticket: Secret; expiresAt: Date }>
+  make(tx: Tx, tenantId: string, credential: Credential, from: string): Promise<{ ticket: Secret; expiresAt: Date }>
   /**
    * Takes the ticket: of two who bring it at once one gets in.
    * @param tx of `db.system`
@@ -33,10 +34,10 @@ export function createTickets(key: Secret): Tickets {
     createHmac('sha256', sealing).update(hash).update(`${tenantId} ${credential}`).digest('base64url')
 
   return {
-    async make(tx, tenantId, credential) {
+    async make(tx, tenantId, credential, from) {
       const ticket = `wt_live_${randomBytes(32).toString('base64url')}`
       const hash = hashOf(ticket)
-      const kept = JSON.stringify({ ...credential, tenant: tenantId })
+      const kept = JSON.stringify({ ...credential, ...(credential.kind === 'key' ? { from } : {}), tenant: tenantId })
       // No `returning`: a tenant has no right to read tickets. now() is the transaction's, as in the column's default.
       await tx`
         insert into core.ws_ticket (hash, credential)

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { CredentialsWrong } from '#core/auth/errors.ts'
 import { bearer } from '#core/auth/guard.ts'
-import { createUser, findUserByEmail, hashPassword, verifyPassword } from '#core/auth/users.ts'
+import { checkPassword, createUser, findUserByEmail, hashPassword, waiting } from '#core/auth/users.ts'
 import type { Tx } from '#core/db/types.ts'
 import { RequestInvalid } from '#core/errors.ts'
 import type { App } from '#core/plugin.ts'
@@ -20,7 +20,7 @@ export async function accepting(
 ): Promise<(tx: Tx) => Promise<string>> {
   const token = bearer(request)
   if (token !== undefined) {
-    const { userId } = await app.auth.userOf(token)
+    const { userId } = await app.auth.userOf(token, request.ip)
     return async () => userId
   }
   const { password } = request.body
@@ -28,16 +28,18 @@ export async function accepting(
     throw new RequestInvalid([{ pointer: '/password', detail: 'required without a token of a signed-in user' }])
   }
   const who = { ip: request.ip, account: email }
-  await app.limits?.authAllowed(who)
-  const known = await app.db.system((tx) => findUserByEmail(tx, email))
-  if (!known) {
-    const hash = await hashPassword(password)
-    return async (tx) => (await createUser(tx, { email, password: hash })).id
+  const end = await app.limits?.authBegin(who)
+  let wrong = false
+  try {
+    const known = await app.db.system((tx) => findUserByEmail(tx, email))
+    if (!known) {
+      const hash = await hashPassword(password, waiting(who))
+      return async (tx) => (await createUser(tx, { email, password: hash })).id
+    }
+    wrong = !(await checkPassword(known.passwordHash, password, waiting(who)))
+    if (!wrong) return async () => known.id
+  } finally {
+    await end?.(wrong)
   }
-  const user = await verifyPassword(async () => known, password)
-  if (!user) {
-    await app.limits?.authFailed(who)
-    throw new CredentialsWrong()
-  }
-  return async () => user.id
+  throw new CredentialsWrong()
 }

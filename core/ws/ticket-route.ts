@@ -21,7 +21,7 @@ export function ticketRoute(app: App): void {
     handler: async (request, reply) => {
       const { tenantId } = request.auth
       const { ticket, expiresAt } = await request.tenant((tx) =>
-        app.auth.tickets.make(tx, tenantId, credentialOf(request))
+        app.auth.tickets.make(tx, tenantId, credentialOf(request), request.ip)
       )
       const answer = { ticket: ticket.reveal(), expiresAt: expiresAt.toISOString() }
       return reply.status(201).header('cache-control', 'no-store').send(answer)

@@ -1,6 +1,6 @@
 import type { JWK } from 'jose'
 import { auditAs } from '#core/audit/audit.ts'
-import { CredentialsWrong, RefreshRefused } from '#core/auth/errors.ts'
+import { CredentialsWrong, PasswordRefused, RefreshRefused } from '#core/auth/errors.ts'
 import { ACCESS_TOKEN_S, type OwnKey } from '#core/auth/jwt/own.ts'
 import {
   changeLogin,
@@ -42,7 +42,7 @@ export interface Logins {
   /**
    * Makes the user's first password, or another one, which ends all their logins; audited in the tenant of who asks.
    * @param current needed where there is one already
-   * @throws CredentialsWrong (401), EmailTaken (409), RateLimited (429)
+   * @throws CredentialsWrong (401), PasswordRefused (403), EmailTaken (409), RateLimited (429), LoginBusy (503)
    */
   setPassword(
     userId: string,
@@ -53,7 +53,19 @@ export interface Logins {
   readonly jwks: { keys: JWK[] }
 }
 
-export function logins(options: { db: Db; clock: Clock; own: OwnKey; log: Log; key: Secret; limits?: Limits }): Logins {
+export interface LoginsOptions {
+  db: Db
+  clock: Clock
+  own: OwnKey
+  log: Log
+  /** What refresh tokens are made with. */
+  key: Secret
+  /** Whether an identity provider's tokens are believed besides. */
+  foreign: boolean
+  limits?: Limits
+}
+
+export function logins(options: LoginsOptions): Logins {
   const { db, clock, own, log, limits } = options
   const refreshing = refreshTokens(options.key)
 
@@ -113,6 +125,10 @@ export function logins(options: { db: Db; clock: Clock; own: OwnKey; log: Log; k
     },
     async setPassword(userId, { email, password, current }, { tenantId, actor, from }) {
       const known = await db.system((tx) => findUser(tx, userId))
+      // A login here ends the belief in tokens of an identity provider that name the same user, and nothing says which
+      // members are its users: with one, first passwords come by invitations only, for users who are made with them.
+      if (!known && options.foreign)
+        throw new PasswordRefused('with an identity provider a member gets no password here')
       if (known) {
         const who = { ip: from, account: known.email }
         const check = () => checkPassword(known.passwordHash, current ?? '', waiting(who))

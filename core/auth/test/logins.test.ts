@@ -249,6 +249,12 @@ t.test('an identity provider cannot name a user who logs in here', async (t) => 
     payload: { email: 'bob@example.com', password }
   })
   t.match(refused.json(), { status: 403, code: 'AUTH_PASSWORD_REFUSED' }, 'and its users have no password here')
+  const { headers } = await keyOf(world, tenantId, sub, ['*'])
+  const set = (payload: object) =>
+    world.app.inject({ method: 'PUT', url: '/v1/auth/password', headers: { ...headers }, payload })
+  const byKey = await set({ email: 'bob@example.com', password })
+  t.match(byKey.json(), { status: 403, code: 'AUTH_PASSWORD_REFUSED' }, 'nor by a key: it would lock them out')
+  t.equal((await whoami(world, await idp.token({ sub }))).statusCode, 200)
 })
 
 t.test('whose token it is can be asked for without a membership, but not of a key', async (t) => {

@@ -58,6 +58,26 @@ t.test('a ticket works on another host, for its own tenant only', async (t) => {
   await t.rejects(enter(ticket, b.tenantId), { code: 'AUTH_TENANT_MISMATCH' })
 })
 
+t.test(
+  'a key that is bound to addresses is held to them where its ticket is made, not where the page is',
+  async (t) => {
+    const world = await serve(t, { renewMs: 50, renewalAgeMs: 40 })
+    const { app, connect, makeTenant, sql } = world
+    const { headers, tenantId } = await makeTenant()
+    const payload = { name: 'site', scopes: ['events:read'], allowedIps: ['203.0.113.0/24'] }
+    const { id, key } = (await app.inject({ method: 'POST', url: '/v1/keys', headers, payload })).json()
+    const ask = (remoteAddress: string) =>
+      app.inject({ method: 'POST', url: '/v1/ws/ticket', headers: bearer(key), remoteAddress })
+    t.match((await ask('203.0.114.9')).json(), { code: 'AUTH_ADDRESS_REFUSED' })
+    const page = connect()
+    const { ticket } = (await ask('203.0.113.9')).json()
+    t.match(await page.request('hello', hello(ticket)), { result: { tenantId } })
+    t.match(await connect().request('hello', hello(key)), { error: { code: 'AUTH_ADDRESS_REFUSED' } })
+    await sql`update core.api_key set allowed_ips = '{198.51.100.0/24}' where id = ${id}`
+    t.match(await page.closed, { code: 4401 }, 'and goes on being held to them')
+  }
+)
+
 t.test('a row that somebody else wrote is no ticket', async (t) => {
   const world = await serve(t)
   const { connect, makeTenant, db, app, sql } = world
