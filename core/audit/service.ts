@@ -6,7 +6,7 @@ import { ChainWalker, type Fault, type Link } from './chain.ts'
 import { endText, type FileEnd, type FileStart } from './file.ts'
 import { type AuditKey, auditKey } from './key.ts'
 import { Sealer } from './sealer.ts'
-import { findHead, findLoose, linksAfter } from './store/log.ts'
+import { findGone, findHead, findLoose, linksAfter } from './store/log.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -21,6 +21,8 @@ export interface AuditLogOptions {
   /** base64url of 32 bytes: what the signing key is made of; the same on every host of one database. */
   keySeed: Secret
   sealEveryMs?: number
+  /** Rows looked for in the chain by one statement. Default 20,000. */
+  idsAtOnce?: number
 }
 
 /** A link that somebody knows from a former export or verify: the chain must still hold it. */
@@ -45,6 +47,8 @@ type AsTenant = <T>(work: (tx: Tx) => Promise<T>) => Promise<T>
 
 /** Links read at once: what a walk holds in memory. */
 const PAGE = 1000
+/** Ids of rows looked for in the chain at once: some tenths of a second. */
+const IDS = 20_000
 
 /** The part of the kernel that seals, verifies and exports. `audit()` itself needs none of it. */
 export class AuditLog {
@@ -52,11 +56,13 @@ export class AuditLog {
   readonly sealer: Sealer
   readonly #clock: Clock
   readonly #db: Db
+  readonly #ids: number
 
-  constructor({ db, clock, log = silentLog, keySeed, sealEveryMs }: AuditLogOptions) {
+  constructor({ db, clock, log = silentLog, keySeed, sealEveryMs, idsAtOnce = IDS }: AuditLogOptions) {
     this.key = auditKey(keySeed)
     this.#clock = clock
     this.#db = db
+    this.#ids = idsAtOnce
     this.sealer = new Sealer({
       db,
       clock,
@@ -106,8 +112,9 @@ export class AuditLog {
       )
     }
     // After the walk: what was sealed meanwhile is sealed here too.
-    const { unsealed, gone, stray } = await asTenant((tx) => findLoose(tx, tenantId))
-    for (const id of gone) walker.note(null, `row ${id} vanished before it was sealed`)
+    const { unsealed, stray } = await this.#loose(asTenant, tenantId)
+    for (const id of await asTenant((tx) => findGone(tx, tenantId)))
+      walker.note(null, `row ${id} vanished before it was sealed`)
     for (const id of stray) walker.note(null, `row ${id} was written by no transaction`)
     return {
       ok: walker.faults.length === 0,
@@ -134,7 +141,7 @@ export class AuditLog {
       entries += page.filter((link) => link.entry).length
       yield page.map((link) => `${canonicalJson(link)}\n`).join('')
     }
-    const { unsealed } = await asTenant((tx) => findLoose(tx, tenantId))
+    const { unsealed } = await this.#loose(asTenant, tenantId)
     const end: FileEnd = { tenantId, seq: last?.seq ?? 0, hash: last?.hash ?? '', entries, unsealed, at: this.#now() }
     yield `${canonicalJson({ end, signature: this.key.sign(endText(end)) })}\n`
   }
@@ -151,6 +158,19 @@ export class AuditLog {
       yield wanted
       after = last.seq
     }
+  }
+
+  async #loose(asTenant: AsTenant, tenantId: string): Promise<{ unsealed: number; stray: string[] }> {
+    const stray: string[] = []
+    let unsealed = 0
+    for (let after: string | null = null, more = true; more; ) {
+      const found = await asTenant((tx) => findLoose(tx, tenantId, after, this.#ids))
+      unsealed += found.unsealed
+      stray.push(...found.stray)
+      after = found.next
+      more = after !== null
+    }
+    return { unsealed, stray }
   }
 
   #now(): string {

@@ -40,31 +40,46 @@ export async function findHead(tx: Tx, tenantId: string): Promise<{ seq: number;
   return row ? { seq: Number(row.seq), hash: row.hash } : null
 }
 
-/** What no link holds, in one snapshot. */
+/** What no link holds. */
 export interface Loose {
-  /** Rows counted by their transactions, to be sealed next. */
+  /** Rows that wait for their seal. */
   unsealed: number
-  /** Counted, and not there. */
-  gone: string[]
-  /** There, and neither sealed nor counted. */
+  /** Of the first ones: there, and neither sealed nor counted. */
   stray: string[]
+  /** Where the next page begins; null after the last. */
+  next: string | null
 }
 
 const NAMED = 20
 
-export async function findLoose(tx: Tx, tenantId: string): Promise<Loose> {
-  const [row] = await tx<Loose[]>`
-    with counted as materialized (
+/**
+ * A page of the log, by id, in one snapshot: a whole log of millions would take longer than a statement may.
+ * @param after rows with larger ids; null: from the first
+ */
+export async function findLoose(tx: Tx, tenantId: string, after: string | null, limit: number): Promise<Loose> {
+  const [row] = await tx<(Omit<Loose, 'next'> & { size: number; last: string | null })[]>`
+    with page as materialized (
+      select e.id from audit.entry e where e.tenant_id = ${tenantId} ${after === null ? tx`` : tx`and e.id > ${after}`}
+      order by e.id limit ${limit}
+    ), counted as materialized (
       select unnest(entry_ids) as id from audit.tally where tenant_id = ${tenantId}
     ), unsealed as materialized (
-      select e.id from audit.entry e where e.tenant_id = ${tenantId}
-        and not exists (select from audit.seal s where s.tenant_id = ${tenantId} and s.entry_id = e.id)
+      select p.id from page p
+      where not exists (select from audit.seal s where s.tenant_id = ${tenantId} and s.entry_id = p.id)
     )
-    select (select count(*)::int from unsealed) as unsealed,
-      array(select id from counted c
-        where not exists (select from audit.entry e where e.tenant_id = ${tenantId} and e.id = c.id) limit ${NAMED}) as gone,
+    select (select count(*)::int from page) as size, (select id from page order by id desc limit 1) as last,
+      (select count(*)::int from unsealed) as unsealed,
       array(select id from unsealed u where not exists (select from counted c where c.id = u.id) limit ${NAMED}) as stray`
-  return row ?? { unsealed: 0, gone: [], stray: [] }
+  if (!row) return { unsealed: 0, stray: [], next: null }
+  return { unsealed: row.unsealed, stray: row.stray, next: row.size < limit ? null : row.last }
+}
+
+/** The first rows that a transaction counted and that are gone before their seal. */
+export async function findGone(tx: Tx, tenantId: string): Promise<string[]> {
+  const rows = await tx<{ id: string }[]>`
+    select c.id from (select unnest(entry_ids) as id from audit.tally where tenant_id = ${tenantId}) c
+    where not exists (select from audit.entry e where e.tenant_id = ${tenantId} and e.id = c.id) limit ${NAMED}`
+  return rows.map((row) => row.id)
 }
 
 export interface ListQuery {

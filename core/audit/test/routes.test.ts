@@ -80,6 +80,22 @@ t.test('verify says how far the chain is sealed, and with which key', async (t) 
   const { body } = await get('/v1/audit/verify')
   t.match(body, { ok: true, sealedThrough: 4, entries: 4, unsealed: 0, faults: 0, firstFault: null, head: { seq: 4 } })
   t.equal(body.key.id, server.app.audit.key.id)
+  t.equal(body.known, null)
+  const { seq, hash } = body.head
+  t.match((await get(`/v1/audit/verify?seq=${seq}&hash=${hash}`)).body, {
+    ok: true,
+    known: { seq, hash, stands: true }
+  })
+  const says = async (query: string) => (await get(`/v1/audit/verify?${query}`)).body
+  t.match(await says(`seq=5&hash=${hash}`), {
+    ok: false,
+    known: { seq: 5, stands: false },
+    firstFault: { seq: 5, what: 'the chain ends with row 4 and went on to row 5 before' }
+  })
+  t.match(await says(`seq=3&hash=${hash}`), { ok: false, firstFault: { seq: 3, what: /not the one that stood there/ } })
+  for (const bad of ['seq=4', `hash=${hash}`, `seq=0&hash=${hash}`, 'seq=4&hash=x', `seq=4&hash=${hash}&x=1`]) {
+    t.equal((await get(`/v1/audit/verify?${bad}`)).status, 400, bad)
+  }
   t.strictSame(
     (await get('/v1/audit')).body.data.map((row: { seq: number }) => row.seq),
     [4, 3, 2, 1]
