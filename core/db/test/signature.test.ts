@@ -79,6 +79,22 @@ for (const [what, ...statements] of attacks) {
   })
 }
 
+t.test('what is no tenant is refused as such, rightly signed or not', async (t) => {
+  const dashes = '018f000000000-7000-8000-0000-000000a1'
+  for (const tenant of [
+    'x'.repeat(36),
+    `${'0'.repeat(36)}`,
+    `{${tenantA.slice(0, 34)}}`,
+    dashes,
+    tenantA.replace('0', 'g')
+  ]) {
+    const signed = settingsSql(sign({ tenantId: tenant }))
+    t.equal(await after(signed), '42501', tenant)
+  }
+  const garbage = settingsSql(sign({ tenantId: 'x'.repeat(36) }))
+  t.equal(await after(garbage, `insert into lab.note (text) values ('x')`), '42501', 'nor is it a default')
+})
+
 t.test('functions and operators of others in the search_path are not what checks', async (t) => {
   // As if agentos_app could make them, which it cannot: everything in it says yes, or says B.
   await sql.unsafe(`

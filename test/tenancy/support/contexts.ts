@@ -1,3 +1,4 @@
+import type { SignedSettings } from '#core/db/signature.ts'
 import { settingsSql, sign } from '#test/support/signed.ts'
 import type { Role, Table } from './catalogue.ts'
 import { absentTenant, type Seeded, tenantA, tenantB } from './seed.ts'
@@ -48,8 +49,17 @@ export function sample(seed: number, place: number, table: Table, role: Role): C
 export const isTenant = (context: Context) => ['own', 'foreign', 'absent', 'erasing'].includes(context)
 export const isMember = (context: Context) => context === 'own' || context === 'foreign'
 
-/** What the transaction says of itself. agentos_system gets what agentos_app does: it must make no difference. */
-export function settingOf(seeded: Seeded, table: Table, role: Role, context: Context): string | undefined {
+/**
+ * What the transaction says of itself. agentos_system gets what agentos_app does: it must make no difference.
+ * @param forgery which of the forgeries; default: in turn over the tables
+ */
+export function settingOf(
+  seeded: Seeded,
+  table: Table,
+  role: Role,
+  context: Context,
+  forgery = seeded.tables.indexOf(table)
+): string | undefined {
   const { me, other } = contexts[context]
   if (context === 'none') return undefined
   if (context === 'erasing') return erase(me, other)
@@ -59,18 +69,20 @@ export function settingOf(seeded: Seeded, table: Table, role: Role, context: Con
   if (context === 'garbage') return settingsSql({ ...own, tenant: `${me}' or true --` })
   if (context === 'unsigned') return settingsSql({ ...own, signature: '' })
   if (context !== 'forged') return settingsSql(own)
-  const theirs = sign({ tenantId: other })
-  const forged = [
-    { ...own, tenant: other },
-    { ...own, signature: theirs.signature },
-    { ...own, user: seededUser(seeded, me) },
-    { ...own, claims: own.claims.replace('}', ',"role":"owner"}') },
-    { ...own, signature: `${own.signature.slice(0, -1)}${own.signature.endsWith('0') ? '1' : '0'}` },
-    { ...own, signature: own.signature.toUpperCase() }
-  ]
-  // In turn over the tables: each of them all would be six times the time.
-  return settingsSql(forged[seeded.tables.indexOf(table) % forged.length] ?? own)
+  const forge = forgeries[forgery % forgeries.length]
+  return settingsSql(forge?.(own, sign({ tenantId: other }), seededUser(seeded, me)) ?? own)
 }
+
+/** Settings that nobody signed so, but the last. All of them for every table would be seven times the time. */
+export const forgeries: readonly ((own: SignedSettings, theirs: SignedSettings, user: string) => SignedSettings)[] = [
+  (own, theirs) => ({ ...own, tenant: theirs.tenant }),
+  (own, theirs) => ({ ...own, signature: theirs.signature }),
+  (own, _, user) => ({ ...own, user }),
+  (own) => ({ ...own, claims: own.claims.replace('}', ',"role":"owner"}') }),
+  (own) => ({ ...own, signature: `${own.signature.slice(0, -1)}${own.signature.endsWith('0') ? '1' : '0'}` }),
+  (own) => ({ ...own, signature: own.signature.toUpperCase() }),
+  () => sign({ tenantId: 'x'.repeat(36) }) // as long as a tenant, and rightly signed
+]
 
 function claimsOf(seeded: Seeded, context: Context, tenantId: string): string {
   if (context === 'empty') return ''

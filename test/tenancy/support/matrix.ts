@@ -1,9 +1,20 @@
 import { Readable, Writable } from 'node:stream'
 import postgres from 'postgres'
+import { must } from '#core/must.ts'
 import { type Role, roles, type Table } from './catalogue.ts'
 import { type Cell, denied, mayAsk, type Outcome } from './cell.ts'
 import { cellsOf } from './cells.ts'
-import { type Context, contexts, contextsOf, isMember, isTenant, nobody, sample, settingOf } from './contexts.ts'
+import {
+  type Context,
+  contexts,
+  contextsOf,
+  forgeries,
+  isMember,
+  isTenant,
+  nobody,
+  sample,
+  settingOf
+} from './contexts.ts'
 import { erasingCells } from './erasing-cells.ts'
 import type { Session } from './full-db.ts'
 import { type Seeded, tenantOf } from './seed.ts'
@@ -30,13 +41,15 @@ export async function prepareDigest(sql: Session, tables: readonly Table[]): Pro
  * Every cell of one table, role and context, in savepoints of the open transaction: nothing stays. The superuser takes on
  * the role and, before each savepoint is rolled back, compares what was not the tenant's to change.
  * @param table as declared in the untouched schema
+ * @param forgery which one, in the context `forged`
  */
 export async function runGroup(
   sql: Session,
   seeded: Seeded,
   table: Table,
   role: Role,
-  context: Context
+  context: Context,
+  forgery?: number
 ): Promise<Report> {
   const { me, other } = contexts[context]
   const asker = {
@@ -47,7 +60,7 @@ export async function runGroup(
   const report: Report = { cells: 0, comparisons: 0, faults: [] }
   const ask = (text: string) => sql.unsafe(text).then(done, failed)
   const before: Promise<unknown>[] = [ask('savepoint around')]
-  const setting = settingOf(seeded, table, role, context)
+  const setting = settingOf(seeded, table, role, context, forgery)
   if (setting !== undefined) before.push(ask(setting))
   const compared = isTenant(context) ? me : nobody
   const whole = sql.unsafe<{ digest: string }[]>(`execute others_rows ('${compared}')`)
@@ -185,9 +198,20 @@ export async function runMatrix(
         for (const context of mine) reports.push(await runGroup(sql, seeded, table, role, context))
       }
     }
+    if (name === 'sql') for (const report of await everyForgery(sql, seeded, seed ?? 0)) reports.push(report)
     await sql.unsafe('rollback')
   }
   return sum(reports)
+}
+
+// In every run, on one table of a tenant, which is another one each time.
+async function everyForgery(sql: Session, seeded: Seeded, seed: number): Promise<Report[]> {
+  const open = seeded.tables.filter((table) => table.declared.agentos_app.has('select') && tenantOf(table) !== null)
+  const table = must(open[seed % open.length], 'a table of agentos_app')
+  const reports: Report[] = []
+  for (const forgery of forgeries.keys())
+    reports.push(await runGroup(sql, seeded, table, 'agentos_app', 'forged', forgery))
+  return reports
 }
 
 export function sum(reports: readonly Report[]): Report {
