@@ -7,7 +7,6 @@ import { silentLog } from '#core/db/types.ts'
 import { newId } from '#core/ids.ts'
 import { coreMigrations } from '#core/migrations.ts'
 import { type TestDb, testDb } from '#test/support/db.ts'
-import { until } from '#test/support/until.ts'
 
 const done = (n: number) => ({ action: 'note.written', subject: `note:${n}` })
 
