@@ -46,6 +46,12 @@ export class LocalCounter implements Counter {
     return window && resetMs > 0 ? { used: window.used, resetMs } : { used: 0, resetMs: 0 }
   }
 
+  /** Ends a window earlier: who says so counts the same in one that began before. @param at by the monotonic clock */
+  endBy(key: RedisKey, at: number): void {
+    const window = this.#windows.get(key)
+    if (window) window.endsAt = Math.min(window.endsAt, at)
+  }
+
   #forgetOldest(): void {
     const [oldest] = this.#windows.keys()
     if (oldest !== undefined) this.#windows.delete(oldest)
@@ -53,24 +59,36 @@ export class LocalCounter implements Counter {
 }
 
 /**
- * Counts of all hosts, in Redis. Each host counts its own requests besides: while Redis is away its count stands, so
- * that nobody starts anew at zero, and nobody is refused for what another host let through.
+ * Counts of all hosts, in Redis. Each host counts its own requests besides: while Redis is away, and when it comes back
+ * empty, its count stands, so that nobody starts anew at zero, and nobody is refused for what another host let through.
  */
 export class SharedCounter implements Counter {
   readonly #redis: Redis
+  readonly #clock: Clock
   readonly #local: LocalCounter
 
   constructor(redis: Redis, clock: Clock) {
     this.#redis = redis
+    this.#clock = clock
     this.#local = new LocalCounter(clock)
   }
 
   async add(key: RedisKey, windowMs: number): Promise<Count> {
     const own = await this.#local.add(key, windowMs)
-    return await this.#redis.count(key, windowMs).catch(() => own) // told in the log by core/redis, once
+    const asked = this.#clock.monotonic()
+    const shared = await this.#redis.count(key, windowMs).catch(() => null) // told in the log by core/redis, once
+    if (!shared) return own
+    // Else our window would outlast the one whose end the client is told.
+    this.#local.endBy(key, asked + shared.resetMs)
+    return larger({ used: own.used, resetMs: Math.min(own.resetMs, shared.resetMs) }, shared)
   }
 
   async read(key: RedisKey): Promise<Count> {
-    return await this.#redis.read(key).catch(() => this.#local.read(key))
+    const own = await this.#local.read(key)
+    return larger(own, await this.#redis.read(key).catch(() => own))
   }
+}
+
+function larger(own: Count, shared: Count): Count {
+  return own.used > shared.used ? own : shared
 }
