@@ -20,6 +20,7 @@ const refused = [
   '-randomkey',
   '-pubsub', // names every active channel
   '-memory', // counts every key
+  '-cluster', // GETKEYSINSLOT names the keys of a slot, whoever's they are
   '-client|tracking', // BCAST mode tells of every key that changes
   '-swapdb',
   '-@scripting', // SCRIPT FLUSH and FUNCTION are everybody's; what a script touches is checked like a command

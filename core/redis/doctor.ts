@@ -14,6 +14,7 @@ const forbidden = [
   ['ACL', 'LIST'],
   ['CLIENT', 'LIST'],
   ['PUBSUB', 'CHANNELS'],
+  ['CLUSTER', 'GETKEYSINSLOT', '0', '1'],
   ['GET', 'agentos-doctor'],
   ['PUBLISH', 'agentos-doctor', '']
 ] as const

@@ -54,6 +54,8 @@ const everybodys: [string, ...string[]][] = [
   ['INFO'],
   ['MEMORY', 'STATS'],
   ['PUBSUB', 'CHANNELS'],
+  ['CLUSTER', 'GETKEYSINSLOT', '0', '10'],
+  ['CLUSTER', 'COUNTKEYSINSLOT', '0'],
   ['SCRIPT', 'FLUSH'],
   ['FUNCTION', 'FLUSH'],
   ['SHUTDOWN', 'NOSAVE'],

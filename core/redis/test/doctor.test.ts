@@ -36,6 +36,7 @@ t.test('the line is green with our ACL, and red where one command too many is al
     ['+scan', /may run SCAN 0$/],
     ['+keys', /KEYS \*/],
     ['+config|get', /CONFIG GET \*/],
+    ['+cluster|getkeysinslot', /may run CLUSTER GETKEYSINSLOT 0 1$/],
     ['~*', /GET agentos-doctor/],
     ['&*', /PUBLISH agentos-doctor/]
   ] as const) {
