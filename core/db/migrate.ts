@@ -5,6 +5,7 @@ import { ensureAuthenticated } from './authenticated.ts'
 import { checkSecret, closeDatabase, ensureCore, ensureRoles, serverVersion } from './bootstrap.ts'
 import { DatabaseUnavailable, IsolationBroken, MigrationFailed, MigrationLogin, VersionUnsupported } from './errors.ts'
 import { isConnectionLoss } from './guard.ts'
+import { closeLargeObjects } from './large-objects.ts'
 import { lint } from './lint.ts'
 import {
   type MigrationFile,
@@ -94,6 +95,9 @@ async function bootstrap(sql: Pool, options: MigrateOptions, clock: Clock, log: 
         {},
         'this login does not own the database: its owner should run REVOKE ALL ON DATABASE ... FROM PUBLIC (CREATE, TEMPORARY)'
       )
+    }
+    if (!(await closeLargeObjects(sql))) {
+      log.warn({}, 'this login may not revoke the functions of large objects (lo_*): a superuser should, FROM PUBLIC')
     }
     await ensureCore(sql)
     await ensureAuthenticated(sql, { clock, log })

@@ -1,5 +1,7 @@
 import t from 'tap'
-import { adminConnection, testDb } from '#test/support/db.ts'
+import { deriveSecrets, loginUrl, migrate } from '#core/db/index.ts'
+import { testSecret } from '#test/support/cluster.ts'
+import { adminConnection, coreDbRoom, emptyDb, testDb } from '#test/support/db.ts'
 import { makeNotes, tenantA } from './notes.ts'
 
 const { db, sql, appUrl, systemUrl } = await testDb(t)
@@ -54,6 +56,16 @@ t.test('only our logins connect to the database', async (t) => {
   const [row] = await sql`
     select bool_or(acl.grantee = 0) as public from pg_database, aclexplode(datacl) acl where datname = current_database()`
   t.equal(row?.public, false)
+})
+
+t.test('large objects, which belong to no tenant, are nobody`s to make or read', async (t) => {
+  const { url } = await emptyDb(t)
+  await migrate({ url, rooms: [coreDbRoom], secret: testSecret })
+  const { appPassword } = deriveSecrets(testSecret)
+  const app = adminConnection(loginUrl(url, 'agentos_app', appPassword))
+  t.teardown(() => app.end({ timeout: 1 }))
+  for (const call of [`lo_from_bytea(0, 'for the next tenant')`, 'lo_creat(-1)', 'lo_get(1)', 'loread(0, 1)'])
+    await t.rejects(app.unsafe(`select ${call}`), { code: '42501' }, call)
 })
 
 t.test('a pool whose login passes row level security is refused', async (t) => {
