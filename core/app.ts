@@ -144,7 +144,7 @@ export async function buildApp(options: AppOptions): Promise<App> {
   acceptStorable(app)
   logAccess(app)
   addTenancyChecks(doctor, kernel.db, [...coreMigrations, ...migrationsOf(options.rooms)])
-  addEdgeChecks(doctor, edge, await guardEdge(app, edge), kernel.limits)
+  addEdgeChecks(doctor, edge, await guardEdge(app, edge, kernel.clock), kernel.limits)
   routes.watch(app)
   app.setNotFoundHandler((request, reply) => sendNotFound(routes, request, reply))
   await describeApi(app, version)

@@ -1,4 +1,5 @@
 import { Socket } from 'node:net'
+import type { Clock } from '#core/clock.ts'
 import type { App } from '#core/plugin.ts'
 import { allowOrigins } from './cors.ts'
 import { HeadersTooMany } from './errors.ts'
@@ -28,8 +29,8 @@ export function edgeServer({ trustProxy }: EdgeOptions) {
 }
 
 /** The hooks before everything else, in the order in which a request meets them. */
-export async function guardEdge(app: App, edge: EdgeOptions): Promise<ForwardedWatch> {
-  const forwarded = new ForwardedWatch()
+export async function guardEdge(app: App, edge: EdgeOptions, clock: Clock): Promise<ForwardedWatch> {
+  const forwarded = new ForwardedWatch(clock)
   await secureHeaders(app)
   await allowOrigins(app, edge.allowedOrigins ?? [])
   app.addHook('onRequest', async ({ raw }) => {

@@ -6,6 +6,7 @@ import { z } from 'zod'
 import type { EdgeOptions } from '#core/http/edge/index.ts'
 import { definePlugin } from '#core/plugin.ts'
 import { testApp } from '#test/support/app.ts'
+import { FakeClock } from '#test/support/fake-clock.ts'
 import { until } from '#test/support/until.ts'
 
 const room = definePlugin({
@@ -104,17 +105,38 @@ t.test('an address is what a trusted proxy says it is, and nobody else', async (
   t.match(await ask(2, '192.0.2.1', '203.0.113.5, 198.51.100.7'), { ip: '203.0.113.5' })
 })
 
-t.test('X-Forwarded-For that nobody is believed is told once, and turns a line of the doctor red', async (t) => {
-  const { app, lines } = await edged()
+t.test('most requests with an X-Forwarded-For that nobody is believed are told, and turn a line red', async (t) => {
+  const clock = new FakeClock()
+  const { app, lines } = await testApp(t, { rooms: [{ room }], clock })
   const line = async () => (await app.doctor.run('edge'))?.checks.find(({ name }) => name === 'proxy.trusted')
-  await app.inject('/v1/ip')
-  t.match(await line(), { ok: true })
-  for (let i = 0; i < 3; i++) {
-    const answer = await app.inject({ url: '/v1/ip', headers: { 'x-forwarded-for': '198.51.100.7' } })
-    t.equal(answer.json().ip, '127.0.0.1')
+  const ask = async (times: number, forwarded: boolean) => {
+    for (let i = 0; i < times; i++) {
+      const answer = await app.inject({
+        url: '/v1/ip',
+        headers: forwarded ? { 'x-forwarded-for': '198.51.100.7' } : {}
+      })
+      t.equal(answer.json().ip, '127.0.0.1')
+    }
   }
-  t.equal(lines.filter((text) => text.includes('TRUST_PROXY')).length, 1)
-  t.match(await line(), { ok: false, fix: /TRUST_PROXY/ })
+  const told = () => lines.filter((text) => text.includes('TRUST_PROXY')).length
+  await ask(9, true)
+  t.match(await line(), { ok: true, detail: /^9 of 9 / }, 'a few that somebody made up are no proxy')
+  await ask(11, false)
+  await ask(2, true)
+  t.match(await line(), { ok: true, detail: /^11 of 22 / }, 'half of them')
+  t.equal(told(), 0)
+  await clock.advance(60_000)
+  for (let i = 0; i < 20; i++) await app.inject('/livez')
+  await ask(3, true)
+  t.match(await line(), { ok: false, detail: /^14 of 25 /, fix: /TRUST_PROXY/ }, 'probes come past a proxy')
+  t.equal(told(), 1)
+  await clock.advance(4 * 60_000)
+  t.match(await line(), { ok: true, detail: /^3 of 3 / }, 'the first minute is five minutes ago')
+  for (let minute = 0; minute < 8; minute++) {
+    await ask(2, true)
+    await clock.advance(60_000)
+  }
+  t.match(await line(), { ok: true, detail: /^8 of 8 / })
   const behind = await edged({ trustProxy: ['127.0.0.1'] })
   await behind.app.inject({ url: '/v1/ip', headers: { 'x-forwarded-for': '198.51.100.7' } })
   t.match((await behind.app.doctor.run('edge'))?.checks[0], { ok: true, detail: /127\.0\.0\.1/ })
