@@ -25,6 +25,27 @@ export async function listMembers(tx: Tx, limit: number, after: Position | null)
     order by created_at desc, user_id desc limit ${limit + 1}`
 }
 
+/** A tenant that somebody is in. `position` is when he joined; `role` null: a key that acts for no member. */
+export interface JoinedRow {
+  tenantId: string
+  slug: string
+  name: string
+  role: string | null
+  suspendedBy: string | null
+  position: string
+}
+
+/** A user's tenants, the first joined first, one more than `limit` where there is one. @param tx of `db.system` */
+export async function listJoined(tx: Tx, userId: string, limit: number, after: Position | null): Promise<JoinedRow[]> {
+  return await tx<JoinedRow[]>`
+    select m.tenant_id as "tenantId", t.slug, t.name, m.role, t.suspended_by as "suspendedBy",
+      m.created_at::text as position
+    from core.member m join core.tenants t using (tenant_id)
+    where m.user_id = ${userId}
+      and ${after ? tx`(m.created_at, m.tenant_id) > (${after.createdAt}::text::timestamptz, ${after.id})` : tx`true`}
+    order by m.created_at, m.tenant_id limit ${limit + 1}`
+}
+
 /**
  * Gives a member another role; a lower one takes back the open invitations that he made.
  * @throws NotFound, RoleTooHigh (403: of the old role, the new one, or both), OwnerRequired (409)

@@ -7,9 +7,14 @@ const settingsBytes = 16 * 1024
 const settingsDepth = 8
 
 export const TenantName = z.string().trim().min(1).max(200)
-export const Slug = z
+const AnySlug = z
   .string()
   .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'lower case letters, digits and inner hyphens, 1 to 63')
+/** Of a new tenant: it is told from an id (the header AgentOS-Tenant takes both) and from a tombstone. */
+export const Slug = AnySlug.refine(
+  (slug) => !/^[0-9a-f]{32}$/.test(slug.replaceAll('-', '')),
+  'looks like an id'
+).refine((slug) => !slug.startsWith('erased-'), 'erased- is what erased tenants are called')
 const Place = z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'lower case letters, digits and hyphens, 1 to 63')
 const AgentLimit = z.int().min(0).max(1_000_000)
 
@@ -142,7 +147,7 @@ export const ChangedPlatformTenant = z
   .refine((change) => Object.keys(change).length > 0, 'nothing to change')
 export const PlatformQuery = PageQuery.extend({
   state: z.enum(['active', 'suspended', 'deleted', 'erased']).optional(),
-  slug: Slug.optional()
+  slug: AnySlug.optional()
 })
 export const Suspension = z.strictObject({ reason: z.string().trim().min(1).max(500) })
 export const Deletion = z

@@ -3,11 +3,12 @@ import type { z } from 'zod'
 import { auditAs } from '#core/audit/audit.ts'
 import { actorOf } from '#core/auth/actor.ts'
 import { bearer } from '#core/auth/guard.ts'
-import { PageQuery, pageOf } from '#core/http/page.ts'
+import { decodeCursor, PageQuery, type Position, page, pageOf } from '#core/http/page.ts'
 import { must } from '#core/must.ts'
 import type { App } from '#core/plugin.ts'
 import { TenantUnconfirmed } from '#core/tenants/errors.ts'
 import { deleteTenant, restoreTenant } from '#core/tenants/lifecycle.ts'
+import { type JoinedRow, listJoined } from '#core/tenants/members.ts'
 import { changeTenant } from '#core/tenants/own.ts'
 import { ChangedTenant, DeletedTenant, Membership, OwnTenant } from '#core/tenants/schema.ts'
 import { showOwn } from '#core/tenants/show.ts'
@@ -47,12 +48,14 @@ export function ownRoutes(app: App): void {
     schema: {
       tags,
       summary: "The tenants of a user, the first joined first; of a key, its one. Needs a key or a user's token",
-      querystring: PageQuery.pick({ limit: true }),
+      querystring: PageQuery,
       response: { 200: pageOf(Membership) }
     },
     handler: async (request) => {
-      const all = await membershipsOf(app, request)
-      return { data: all.slice(0, request.query.limit), nextCursor: null }
+      const { limit, cursor } = request.query
+      const after = decodeCursor('tenants', cursor)
+      const rows = await membershipsOf(app, request, limit, after)
+      return page('tenants', rows, limit, (row) => ({ createdAt: row.position, id: row.tenantId }), show)
     }
   })
 
@@ -102,19 +105,22 @@ function actor(request: FastifyRequest) {
   return actorOf(request.auth, { requestId: request.id, from: request.ip })
 }
 
-async function membershipsOf(app: App, request: FastifyRequest): Promise<z.output<typeof Membership>[]> {
+async function membershipsOf(
+  app: App,
+  request: FastifyRequest,
+  limit: number,
+  after: Position | null
+): Promise<JoinedRow[]> {
   const token = bearer(request)
   if (token?.startsWith('ak_')) {
     const { tenantId, role = null } = (await app.auth.prove(token, { from: request.ip, whileDeleting: true })).identity
     const tenant = must(await app.db.tenant(tenantId, (tx) => findTenant(tx, tenantId)), 'the tenant of a key')
-    return [show({ ...tenant, tenantId, role })]
+    return after ? [] : [{ ...tenant, tenantId, role, position: '' }]
   }
   const { userId } = await app.auth.userOf(token, request.ip)
-  return (await app.auth.memberships(userId)).map(show)
+  return await app.db.system((tx) => listJoined(tx, userId, limit, after))
 }
 
-type Shown = { tenantId: string; slug: string; name: string; role: string | null; suspendedBy: string | null }
-
-function show({ tenantId, slug, name, role, suspendedBy }: Shown): z.output<typeof Membership> {
+function show({ tenantId, slug, name, role, suspendedBy }: JoinedRow): z.output<typeof Membership> {
   return { id: tenantId, name, slug, role, suspended: suspendedBy !== null }
 }

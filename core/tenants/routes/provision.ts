@@ -15,7 +15,8 @@ import { config, note, operator, requirePlan, tags } from './operator.ts'
 
 /**
  * New tenants, and owners for those who have none. Their answers hold secrets: shown once. The Idempotency-Key is Tenant
- * Zero's and stands in a transaction of its own; a crash between the two finds the slug, or the invitation, taken.
+ * Zero's and stands in a transaction of its own; a crash between the two finds the slug, or the invitation, taken, one before the
+ * owner's key leaves a tenant without one, into which an owner can be invited.
  */
 export function provisionRoutes(app: App, plans: PlanTable): void {
   app.route({
@@ -30,7 +31,11 @@ export function provisionRoutes(app: App, plans: PlanTable): void {
     },
     handler: async (request, reply) => {
       requirePlan(plans, request.body.plan)
-      return sendAnswer(reply, await idempotent(request, () => provision(app, request, request.body)))
+      const answer = await idempotent(request, () => provision(app, request, request.body))
+      if (answer.body.invitation) return sendAnswer(reply, answer)
+      // Only now: who waits for a second connection of a pool while holding one may wait for himself.
+      const key = await ownerKey(app, request, answer.body.id)
+      return sendAnswer(reply, { ...answer, body: { ...answer.body, key } })
     }
   })
 
@@ -81,13 +86,16 @@ async function provision(
   const tenant = showPlatform(row)
   const place = `/v1/platform/tenants/${row.id}`
   if (invited) return secretAnswer(place, { ...tenant, invitation: showInvited(invited) })
-  // A key is made in a transaction of its tenant. A crash before it leaves a tenant without an owner: see above.
-  const key = await app.db.tenant({ tenantId: row.id, actor: operator(request) }, async (tx) => {
+  return secretAnswer(place, tenant)
+}
+
+// In a transaction of its tenant. A crash before it leaves a tenant without an owner: see above.
+async function ownerKey(app: App, request: FastifyRequest, tenantId: string): Promise<string> {
+  return await app.db.tenant({ tenantId, actor: operator(request) }, async (tx) => {
     const made = await app.auth.createKey(tx, { name: 'owner', scopes: ['*'] })
     await audit(tx, { action: 'key.created', subject: `key:${made.row.id}`, details: { scopes: '*' } })
     return made.key.reveal()
   })
-  return secretAnswer(place, { ...tenant, key })
 }
 
 function secretAnswer<Body>(location: string, body: Body): Answer<Body> {

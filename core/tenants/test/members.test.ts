@@ -109,3 +109,23 @@ t.test('who is put out or down has left himself no door', async (t) => {
     { code: 'TENANT_ROLE_TOO_HIGH' }
   )
 })
+
+t.test('who is in many tenants reads all of them, a page at a time', async (t) => {
+  const { ask, makeTenant, user, sql } = await teamApp(t)
+  const ext = await user('ext')
+  const joined: string[] = []
+  for (let n = 0; n < 3; n += 1) {
+    const { tenantId } = await makeTenant()
+    await sql`insert into core.member (tenant_id, user_id, role) values (${tenantId}, ${ext.userId}, 'viewer')`
+    joined.push(tenantId)
+  }
+  const ids: string[] = []
+  let cursor = ''
+  do {
+    const { body } = await ask('GET', `/v1/tenants?limit=2${cursor && `&cursor=${cursor}`}`, ext)
+    t.ok(body.data.length <= 2)
+    ids.push(...body.data.map((one: { id: string }) => one.id))
+    cursor = body.nextCursor
+  } while (cursor)
+  t.strictSame(ids, joined, 'the first joined first')
+})

@@ -210,3 +210,13 @@ t.test('the platform names an owner only where nobody else could', async (t) => 
   t.strictSame(await actions(tenantId), ['tenant.owner_invited', 'member.added'])
   t.equal((await ask('POST', url(newId(), '/owner'), operator, { email: 'o@example.com' })).status, 404)
 })
+
+t.test('as many tenants at once as the pool has connections get their keys', async (t) => {
+  const { ask, operator } = await teamApp(t, { open: { appPool: 2 } })
+  const answers = await Promise.all(
+    Array.from({ length: 6 }, (_, n) =>
+      ask('POST', '/v1/platform/tenants', operator, { name: 'x', slug: `at-once-${n}`, plan: 'pro' })
+    )
+  )
+  for (const { status, body } of answers) t.match({ status, key: body.key }, { status: 201, key: /^ak_/ })
+})

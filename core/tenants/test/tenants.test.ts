@@ -41,3 +41,11 @@ t.test('tenants', async (t) => {
     t.equal((await db.system((tx) => tx`select tenant_id from core.member where user_id = ${user}`)).length, 1)
   })
 })
+
+t.test('a slug looks neither like an id nor like a tombstone', async (t) => {
+  const { db } = await testDb(t, { rooms: [...coreMigrations] })
+  for (const slug of ['01900000-0000-7000-8000-0000000000ff', '0190000000007000800000000000abcd', 'erased-a']) {
+    const made = db.system((tx) => createTenant(tx, { name: 'x', slug, plan: 'pro' }))
+    await t.rejects(made, { code: 'REQUEST_INVALID' }, slug)
+  }
+})
