@@ -14,6 +14,7 @@ import { Health } from '#core/http/health.ts'
 import { acceptJson, acceptStorable, requestId, sendClientError, sendNotFound } from '#core/http/intake.ts'
 import { limitRoutes, type RateLimits } from '#core/http/limits/index.ts'
 import { describeApi, serveDocs } from '#core/http/openapi.ts'
+import { notePlatformUse } from '#core/http/platform-use.ts'
 import { probeRoutes } from '#core/http/probes.ts'
 import { bodyLimit, sendProblem } from '#core/http/problem.ts'
 import { RouteGuard } from '#core/http/route-guard.ts'
@@ -149,6 +150,7 @@ export async function buildApp(options: AppOptions): Promise<App> {
   app.setNotFoundHandler((request, reply) => sendNotFound(routes, request, reply))
   await describeApi(app, version)
   guardRoutes(app)
+  notePlatformUse(app)
   if (kernel.limits) limitRoutes(app, kernel.limits)
   probeRoutes(app)
   serveDocs(app)

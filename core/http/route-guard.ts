@@ -12,6 +12,8 @@ export interface RouteInfo {
 
 /** Levels that need no declaration: anybody, and anybody with a valid key. */
 const builtInPermissions = ['public', 'authenticated']
+/** Older than the rule, and the path that its task named: docs/decisions/0006. */
+const platformElsewhere = ['/v1/system/rooms']
 
 interface SeenRoute {
   methods: string[]
@@ -36,12 +38,15 @@ export class RouteGuard {
     })
   }
 
-  /** @throws BootFailed naming each route whose permission is missing or declared by no room */
+  /** @throws BootFailed naming each route whose permission is missing, declared by no room, or the platform's elsewhere */
   check(declared: ReadonlyMap<string, string>): void {
     const problems = this.#seen.flatMap((route) => {
       const name = `${route.methods.join('|')} ${route.url}${route.room ? ` (room "${route.room}")` : ''}`
       const permission = route.permission()
       if (permission === undefined) return [`route ${name} names no permission (config.permission)`]
+      if (permission.startsWith('platform:') && !isPlatforms(route.url)) {
+        return [`route ${name} names the permission "${permission}", which is for /v1/platform only`]
+      }
       if (builtInPermissions.includes(permission) || declared.has(permission)) return []
       return [`route ${name} names the permission "${permission}", which no room declares`]
     })
@@ -60,6 +65,10 @@ export class RouteGuard {
     const allowed = new Set(this.#seen.filter((route) => fits(route.url, path)).flatMap((route) => route.methods))
     return allowed.size > 0 ? new MethodNotAllowed(method, [...allowed].sort()) : new RouteNotFound(`${method} ${path}`)
   }
+}
+
+function isPlatforms(url: string): boolean {
+  return url.startsWith('/v1/platform/') || platformElsewhere.includes(url)
 }
 
 function fits(pattern: string, path: string): boolean {

@@ -30,15 +30,18 @@ export const systemRoom = definePlugin({
 })
 
 function systemRoutes(app: App): void {
-  app.route({
-    method: 'GET',
-    url: '/v1/system/rooms',
-    config: { permission: 'platform:rooms' },
-    schema: {
-      tags: ['system'],
-      summary: 'The rooms of this server, in boot order',
-      response: { 200: z.object({ data: z.array(RoomShape) }) }
-    },
-    handler: async () => ({ data: app.rooms() })
-  })
+  // The first one is older than the rule that platform permissions are under /v1/platform (docs/decisions/0006).
+  for (const url of ['/v1/system/rooms', '/v1/platform/rooms']) {
+    app.route({
+      method: 'GET',
+      url,
+      config: { permission: 'platform:rooms' },
+      schema: {
+        tags: ['system'],
+        summary: 'The rooms of this server, in boot order',
+        response: { 200: z.object({ data: z.array(RoomShape) }) }
+      },
+      handler: async () => ({ data: app.rooms() })
+    })
+  }
 }

@@ -69,6 +69,12 @@ t.test('the app of a broken room does not come up, and says which and why', asyn
     await boot({ register: (app) => void app.get('/v1/odd', { config: { permission: 'odd:read' } }, async () => 1) }),
     'route GET /v1/odd (room "odd") names the permission "odd:read", which no room declares'
   )
+  const permissions = { 'platform:odd': 'Look at what is odd.' }
+  const config = { permission: 'platform:odd' }
+  t.match(
+    await boot({ permissions, register: (app) => void app.get('/v1/odd', { config }, async () => 1) }),
+    'route GET /v1/odd (room "odd") names the permission "platform:odd", which is for /v1/platform only'
+  )
   t.match(await boot({ decorators: ['nothing'] }), 'room "odd" names the decorator "nothing" and does not make it')
   const schema = z.strictObject({ size: z.number() })
   t.match(

@@ -55,16 +55,18 @@ t.test('the counts of two processes add up in Redis; while it is away each count
   t.strictSame(await ask(b, one.headers, 20), { 200: LIMIT - 20, 429: 40 - LIMIT })
   t.strictSame(await ask(a, one.headers, 1), { 429: 1 })
 
+  // Known to both before somebody guesses: from such an address no key is looked up that is new to a host.
+  const other = await makeTenant()
+  t.strictSame([await ask(a, other.headers, 1), await ask(b, other.headers, 1)], [{ 200: 1 }, { 200: 1 }])
   const guess = { authorization: 'Bearer ak_live_0123456789ab_guessed' }
   const { most } = smallTable.failures.address
   const guesses = [await ask(a, guess, most - 2), await ask(b, guess, 3)]
   t.strictSame(guesses[0], { 401: most - 2 })
   t.ok(guesses[1]?.[429], 'wrong credentials add up too')
 
-  const other = await makeTenant()
-  t.strictSame(await ask(a, other.headers, 20), { 200: 20 })
+  t.strictSame(await ask(a, other.headers, 19), { 200: 19 })
   await redis.kill()
-  t.strictSame(await ask(b, other.headers, LIMIT), { 200: LIMIT }, 'open: b has counted none of this tenant')
+  t.strictSame(await ask(b, other.headers, LIMIT - 1), { 200: LIMIT - 1 }, 'open: b has counted one of this tenant')
   t.strictSame(await ask(a, other.headers, 11), { 200: LIMIT - 20, 429: 1 }, 'a goes on where it was')
   t.strictSame([await reach(a), await reach(b)], ['local, Redis is away', 'local, Redis is away'])
   const closed = await ask(b, guess, most + 1)

@@ -10,7 +10,7 @@ import { TENANT_ZERO } from '#core/tenants/tenants.ts'
 // What the routes of the platform have in common.
 
 export const tags = ['platform']
-export const config = { permission: 'platform:tenants' }
+export const config = { permission: 'platform:tenants', audited: true }
 
 export function operator(request: FastifyRequest): Actor {
   return { ...actorOf(request.auth, { requestId: request.id, from: request.ip }), kind: 'operator' }
