@@ -9,8 +9,8 @@ const FETCH_BYTES = 1024 * 1024
 const FETCH_ROWS = 500
 /** Bytes of an object per line. A multiple of three: each line's base64 stands by itself. */
 const PART_BYTES = 192 * 1024
-/** A client that takes nothing for so long is cut off: it holds a connection, and a snapshot that keeps vacuum waiting. */
-const PATIENCE_S = 120
+/** The database's own end of it, should this host not come to cut a client off (pace.ts does after 120 s). */
+const PATIENCE_S = 150
 
 export interface ExportParts {
   db: Db

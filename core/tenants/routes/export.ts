@@ -1,10 +1,11 @@
-import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import { audit } from '#core/audit/audit.ts'
+import { whileAllowed } from '#core/http/while-allowed.ts'
 import type { App } from '#core/plugin.ts'
 import { ExportRunning } from '#core/tenants/errors.ts'
-import { type Write, writeExport } from '#core/tenants/export/write.ts'
+import { pacedWriter } from '#core/tenants/export/pace.ts'
+import { writeExport } from '#core/tenants/export/write.ts'
 
 /** Each holds a connection and a snapshot for as long as its client takes. */
 const AT_ONCE = 2
@@ -35,6 +36,7 @@ export function exportRoute(app: App): void {
         throw error
       }
       const out = new PassThrough()
+      whileAllowed(request, out)
       void send(app, request, out).finally(() => running.delete(tenantId))
       return reply
         .headers({
@@ -53,27 +55,11 @@ async function send(app: App, request: FastifyRequest, out: PassThrough): Promis
   const at = new Date(app.clock.now()).toISOString()
   const parts = { db: app.db, objects: app.hasDecorator('objects') ? app.objects : undefined }
   try {
-    const count = await writeExport(parts, request.auth, { slug, at }, writerTo(out))
+    const count = await writeExport(parts, request.auth, { slug, at }, pacedWriter(out, app.clock))
     request.log.info(count, 'tenant exported')
     out.end()
   } catch (error) {
     request.log.warn({ err: error }, 'an export was cut off')
     out.destroy(error instanceof Error ? error : new Error(String(error)))
-  }
-}
-
-function writerTo(out: PassThrough): Write {
-  out.on('error', () => {}) // reported by `send`
-  return async (text) => {
-    if (out.destroyed) throw new Error('the client left')
-    if (out.write(text)) return
-    const left = new AbortController()
-    const gone = () => left.abort()
-    out.once('close', gone)
-    try {
-      await once(out, 'drain', { signal: left.signal })
-    } finally {
-      out.off('close', gone)
-    }
   }
 }
