@@ -97,7 +97,7 @@ async function bootstrap(sql: Pool, options: MigrateOptions, clock: Clock, log: 
       )
     }
     if (!(await closeLargeObjects(sql))) {
-      log.warn({}, 'this login may not revoke the functions of large objects (lo_*): a superuser should, FROM PUBLIC')
+      log.info({}, 'this login may not revoke the functions of large objects (lo_*): a superuser should, FROM PUBLIC')
     }
     await ensureCore(sql)
     await ensureAuthenticated(sql, { clock, log })

@@ -124,6 +124,13 @@ export const overrides: Readonly<Record<string, Override>> = {
     untouchable: `state >= 'completed'`,
     refused: [
       { name: 'insert active', insert: { state: `'active'` } },
+      {
+        name: "insert for another one under one's own key",
+        insert: {
+          data: `'{"tenantId": "01900000-0000-7000-8000-00000000000f"}'`,
+          singleton_key: `current_setting('agentos.tenant', true) || ':${hex(8)}'`
+        }
+      },
       { name: 'insert of no key', insert: { singleton_key: 'null' } },
       { name: "insert of another one's key", insert: { singleton_key: `'01900000-0000-7000-8000-00000000000f:x'` } },
       { name: 'update to retry', update: `state = 'retry'` }
