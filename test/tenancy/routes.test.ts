@@ -93,6 +93,7 @@ await until(
   async () => (await server.sql`select 1 from core.event where seq is null`).length === 0,
   'the relay is done'
 )
+await until(async () => (await server.sql`select 1 from audit.tally`).length === 0, 'every audit row is sealed')
 const before = await bytesOfB()
 
 t.test('every route of the router has a row, and every row a route', async (t) => {
