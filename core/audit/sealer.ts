@@ -119,7 +119,7 @@ export class Sealer {
     const times = (this.#failed.get(tenantId)?.times ?? 0) + 1
     const waitMs = Math.min(BACK_OFF_MS.last, BACK_OFF_MS.first * 2 ** (times - 1))
     this.#failed.set(tenantId, { times, until: clock.monotonic() + waitMs })
-    log.warn({ err: error, tenantId, times, waitMs }, 'audit rows of a tenant could not be sealed')
+    log.warn({ err: error, tenantId, attempts: times, pauseMs: waitMs }, 'audit rows of a tenant could not be sealed')
   }
 
   #tellHeld(tenantId: string, waitsMs: number): void {
@@ -128,7 +128,7 @@ export class Sealer {
     if (waitsMs < HELD_MS || now - (this.#told.get(tenantId) ?? -HELD_MS) < HELD_MS) return
     if (this.#told.size > HEADS_KEPT) this.#told.clear()
     this.#told.set(tenantId, now)
-    log.warn({ tenantId, waitsMs }, 'audit rows of a tenant could not be sealed: another session holds its chain')
+    log.warn({ tenantId, ms: waitsMs }, 'audit rows of a tenant could not be sealed: another session holds its chain')
   }
 
   async #seal(tx: Tx, wanted: readonly string[]): Promise<{ signed: Map<string, Link>; full: boolean }> {
