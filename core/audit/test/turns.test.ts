@@ -101,7 +101,7 @@ t.test('a tenant that cannot be sealed is left alone for longer each time, the o
     db,
     clock: { ...systemClock, monotonic: () => now },
     keySeed: base.secrets.auditKeySeed,
-    log: { ...silentLog, warn: (fields) => void waits.push('waitMs' in fields && fields.waitMs) }
+    log: { ...silentLog, warn: (fields) => void waits.push('pauseMs' in fields && fields.pauseMs) }
   })
   await sql.unsafe(`alter table audit.seal add constraint broken check (tenant_id <> '${bad}')`)
   for (const id of [bad, good]) await db.tenant(id, (tx) => audit(tx, done(1)))
