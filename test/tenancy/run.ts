@@ -35,7 +35,6 @@ const parts: readonly [file: string, what: string][] = [
     'same-sql',
     "The statements of a request for another tenant's thing and for one that is nowhere: the same, in the same order."
   ],
-  ['stores', 'Objects, sandbox processes, caches and log lines of two tenants.'],
   ['methods', 'Every method of the WebSocket x identity.'],
   [
     'audit',
@@ -62,7 +61,6 @@ for (const { part, counts } of counted) console.log(`${part}: ${line(counts)}`)
 if (code === 0 && proof === '--proof') {
   const file = join(root, 'docs/proofs/tenancy.md')
   await writeFile(file, document())
-  await once(spawn('biome', ['format', '--write', file], { cwd: root, stdio: 'inherit' }), 'exit')
 }
 process.exitCode = code ?? 1
 
