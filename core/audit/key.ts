@@ -1,4 +1,5 @@
-import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto'
+import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto'
+import { ed25519FromSeed } from '#core/ed25519.ts'
 import type { Secret } from '#core/secret.ts'
 
 /** Who can tell whether a chain's head is this server's. `publicKey` is its SPKI in base64, `id` the sha256 of that (hex). */
@@ -14,13 +15,9 @@ export interface AuditKey extends AuditPublicKey {
   sign(text: string): string
 }
 
-// PKCS 8 of an ed25519 key (RFC 8410) up to its 32 bytes of seed.
-const PKCS8_ED25519 = Buffer.from('302e020100300506032b657004220420', 'hex')
-
 /** @param seed base64url of 32 bytes: hosts of one database have the same one, and so the same key */
 export function auditKey(seed: Secret): AuditKey {
-  const der = Buffer.concat([PKCS8_ED25519, Buffer.from(seed.reveal(), 'base64url')])
-  const key = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
+  const key = ed25519FromSeed(Buffer.from(seed.reveal(), 'base64url'))
   return { ...describe(createPublicKey(key)), sign: (text) => sign(null, Buffer.from(text), key).toString('base64') }
 }
 

@@ -9,6 +9,7 @@ import {
 } from 'node:crypto'
 import { chmod, link, mkdir, open, readFile, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { ed25519FromSeed } from '#core/ed25519.ts'
 import { sha256 } from '#skills-registry/package/digest.ts'
 import { Refusal } from '#skills-registry/refusal.ts'
 
@@ -52,17 +53,12 @@ export function publicKeyFrom(spki: string): PublicKey {
   return key
 }
 
-// PKCS 8 of an ed25519 key (RFC 8410) up to its 32 bytes of seed.
-const PKCS8_ED25519 = Buffer.from('302e020100300506032b657004220420', 'hex')
-
 /**
  * A key pair and its PEM (PKCS 8), for whoever keeps it elsewhere than in a file.
  * @param seed 32 bytes: the same seed gives the same key. Without it a new one.
  */
 export function createKey(seed?: Uint8Array): { key: SigningKey; pem: string } {
-  const privateKey = seed
-    ? createPrivateKey({ key: Buffer.concat([PKCS8_ED25519, seed]), format: 'der', type: 'pkcs8' })
-    : generateKeyPairSync('ed25519').privateKey
+  const privateKey = seed ? ed25519FromSeed(seed) : generateKeyPairSync('ed25519').privateKey
   return { key: describePrivate(privateKey), pem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() }
 }
 

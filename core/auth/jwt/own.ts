@@ -1,5 +1,6 @@
-import { createHash, createPrivateKey, createPublicKey, hkdfSync, randomUUID } from 'node:crypto'
+import { createHash, createPublicKey, hkdfSync, randomUUID } from 'node:crypto'
 import { type JWK, type JWTPayload, SignJWT } from 'jose'
+import { ed25519FromSeed } from '#core/ed25519.ts'
 import { Secret } from '#core/secret.ts'
 
 /** `iss` and `aud` of our own access tokens; installations are told apart by their keys. */
@@ -17,13 +18,10 @@ export interface OwnKey {
   sign(claims: { userId: string; loginId: string; version: number }, at: number): Promise<Secret>
 }
 
-// RFC 8410: an ed25519 private key is 32 bytes behind a fixed head.
-const pkcs8Head = Buffer.from('302e020100300506032b657004220420', 'hex')
-
 /** @param seed of deriveSecrets (userTokenKey) */
 export function ownKey(seed: Secret): OwnKey {
   const bytes = Buffer.from(hkdfSync('sha256', seed.reveal(), 'agentos', 'access-token/ed25519', 32))
-  const privateKey = createPrivateKey({ key: Buffer.concat([pkcs8Head, bytes]), format: 'der', type: 'pkcs8' })
+  const privateKey = ed25519FromSeed(bytes)
   const publicKey = createPublicKey(privateKey)
   const { crv = '', kty = '', x = '' } = publicKey.export({ format: 'jwk' })
   // RFC 7638
