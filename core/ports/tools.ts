@@ -32,6 +32,10 @@ export interface PinnedSkill {
   verified: boolean
   grant: Record<string, unknown>
   tools: Record<string, PinnedTool>
+  /** Here only because another skill of the session may call it: no step finds it by its alias. */
+  hidden?: true
+  /** Whose tools its code may call: the first half of an address in its `permissions.tools` -> `skillId`. */
+  calls?: Record<string, string>
 }
 
 /** As in a session's config: `@scope/name@range`, or the same with an alias of its own. */
@@ -55,9 +59,62 @@ export interface ToolCall {
   /** The step's own limit; the smaller of it and the skill's wallMs holds. */
   timeoutMs?: number
   signal: AbortSignal
+  /** Every pinned skill of the session: where `ctx.tools` finds the others. */
+  skills: readonly PinnedSkill[]
+  /** What the session has left; the smaller of it and the skill's own limit holds. */
+  left?: { cpuMs?: number; hostCalls?: number; tokens?: number }
+  /** Calls of the tenant that may run at once on a host, by its plan; absent: as many as a host lets anybody. */
+  concurrency?: number
   onLog?: (line: { level: string; message: string }) => void
   /** 0 to 1, or undefined where the skill only said a message. */
   onProgress?: (fraction: number | undefined, message: string | undefined) => void
+}
+
+/** What one call used, those of other tools that it called included. Exact for killed calls as far as the system tells. */
+export interface ToolUsage {
+  cpuMs: number
+  wallMs: number
+  hostCalls: number
+  /** Of models, in and out. */
+  tokens: number
+  /** Sandbox calls: 1, and one for every tool that it called. */
+  calls: number
+  /** Its process was killed for it. */
+  killed: boolean
+}
+
+/**
+ * Everything of one call that a replay has to know, beside its host calls (which the provider keeps). JSON; the caller
+ * stores it in the same commit as the outcome, and hands all of a session's to `recording`.
+ */
+export interface CallRecord {
+  /** `<effectKey>#<attempt>`, unique in the session. */
+  key: string
+  step: string
+  attempt: number
+  effectKey: string
+  /** Exact version: `sha256:<hex>` of the archive. */
+  digest: string
+  skill: string
+  version: string
+  tool: string
+  /** The exact JSON text, or the digest of it in the tenant's object store. */
+  input: { text: string } | { ref: string }
+  /** Epoch ms and seed, as in the call. */
+  time: number
+  seed: string
+  limits: ToolLimits
+  /** Names in ctx. */
+  capabilities: string[]
+  /** Which isolate ran it, and how many calls it had run before: module state follows from them. */
+  generation: number
+  nth: number
+  /** The order in which answers (n) and timers (-id) woke it. */
+  wakes: number[]
+  hostCalls: number
+  cpuMs: number
+  /** sha256 hex of the exact output text; or what it failed with. `limit`: it was ended from outside, nothing to compare. */
+  outcome: { output: string; bytes: number } | { code: string; message: string; limit: boolean }
 }
 
 export interface ToolResult {
@@ -66,6 +123,8 @@ export interface ToolResult {
   wallMs: number
   /** Grows by one with each new isolate of the session: journalled, since module state does not outlive an isolate. */
   generation: number
+  usage: ToolUsage
+  record: CallRecord
 }
 
 declare module '#core/ports/ports.ts' {
@@ -94,6 +153,29 @@ export interface ToolsPort {
   call(request: ToolCall): Promise<ToolResult>
   /** Frees the session's isolates: it ended, pauses, waits or was passivated. Never throws. */
   endSession(tenantId: string, sessionId: string): void
+  /**
+   * What `agentos replay` needs of a session's calls: each with its exact input and host calls, and the modules of every
+   * skill that they ran. Inside the caller's tenant transaction.
+   */
+  recording(tx: Tx, tenantId: string, sessionId: string, records: readonly CallRecord[]): Promise<Recording>
+}
+
+/** One host call as it was made; texts are exact. `landed`: its place in the order of answers, from 1. */
+export interface RecordedHostCall {
+  n: number
+  name: string
+  args: string
+  ok: boolean
+  answer: string
+  landed: number
+}
+
+export interface Recording {
+  format: 1
+  sessionId: string
+  skills: { digest: string; name: string; version: string; entry: string; files: Record<string, string> }[]
+  /** In the order of their isolates, then as they ran. Calls that tools made of other tools stand there too. */
+  calls: (Omit<CallRecord, 'input'> & { input: string; session: object; host: RecordedHostCall[] })[]
 }
 
 /**
@@ -104,17 +186,28 @@ export class ToolError extends Error {
   readonly code: string
   readonly retryable: boolean
   readonly details: Record<string, unknown> | undefined
+  /** Absent where the sandbox never ran it. */
+  readonly usage: ToolUsage | undefined
+  readonly record: CallRecord | undefined
 
   constructor(
     code: string,
     message: string,
-    options: { retryable?: boolean; details?: Record<string, unknown>; cause?: unknown } = {}
+    options: {
+      retryable?: boolean
+      details?: Record<string, unknown>
+      cause?: unknown
+      usage?: ToolUsage
+      record?: CallRecord
+    } = {}
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'ToolError'
     this.code = code
     this.retryable = options.retryable ?? false
     this.details = options.details
+    this.usage = options.usage
+    this.record = options.record
   }
 }
 
