@@ -112,6 +112,8 @@ export interface CallRecord {
   /** The order in which answers (n) and timers (-id) woke it. */
   wakes: number[]
   hostCalls: number
+  /** sha256 hex over the digests of its host calls; null where it made none. */
+  hostDigest: string | null
   cpuMs: number
   /** sha256 hex of the exact output text; or what it failed with. `limit`: it was ended from outside, nothing to compare. */
   outcome: { output: string; bytes: number } | { code: string; message: string; limit: boolean }
@@ -168,6 +170,8 @@ export interface RecordedHostCall {
   ok: boolean
   answer: string
   landed: number
+  /** sha256 hex of all that, made when it was recorded. */
+  digest: string
 }
 
 export interface Recording {
