@@ -7,6 +7,7 @@ import { PlanTable } from '#core/tenants/plans.ts'
 import { gatewayRoom } from '#core/ws/index.ts'
 import pulse from '#plugins/pulse/index.ts'
 import skillsRegistry from '#skills-registry/index.ts'
+import tools from '#skills-registry/tools/index.ts'
 import type { Env } from './env.ts'
 
 /** The plans and their limits: the numbers are config's. */
@@ -22,10 +23,10 @@ export function seats(env: Pick<Env, 'home' | 'sandboxRequire'> & Partial<Pick<E
       room: skillsRegistry,
       options: {
         keyFile: join(env.home, 'registry.key'),
-        ...(keySeed ? { keySeed } : {}),
-        sandbox: { require: env.sandboxRequire }
+        ...(keySeed ? { keySeed } : {})
       }
     },
+    { room: tools, options: { sandbox: { require: env.sandboxRequire } } },
     { room: pulse, options: { plans: planTable } }
   ]
 }

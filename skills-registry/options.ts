@@ -9,13 +9,6 @@ export const RegistryOptions = z.strictObject({
   /** Public keys (SPKI, base64) of former or other registry keys that an install believes too. */
   trustedRoots: z.array(z.string()).default([]),
   /** Scopes that only Tenant Zero may publish under. */
-  reservedScopes: z.array(z.string()).default(['agentos']),
-  sandbox: z
-    .strictObject({
-      /** `strict` refuses to run skills where the machine cannot give a cell its jail. */
-      require: z.enum(['strict', 'best']).default('best'),
-      maxCells: z.int().min(1).default(16)
-    })
-    .prefault({})
+  reservedScopes: z.array(z.string()).default(['agentos'])
 })
 export type RegistryOptions = z.output<typeof RegistryOptions>

@@ -29,6 +29,7 @@ const call = (skill: PinnedSkill, tool: string, input: unknown) =>
     tenantId: tenant.tenantId,
     sessionId: '01900000-0000-7000-8000-000000000001',
     skill,
+    skills: [skill],
     tool,
     input,
     step: 's',

@@ -1,7 +1,7 @@
 import type { ZodType } from 'zod'
 import type { AuditEntry } from '#core/audit/audit.ts'
 import type { TenantContext, Tx } from '#core/db/index.ts'
-import type { PinnedSkill, ToolCall } from '#core/ports/tools.ts'
+import type { CallRecord, PinnedSkill, ToolCall } from '#core/ports/tools.ts'
 import type { Permissions } from '#skills-registry/package/manifest.ts'
 import type { CallBudget } from './budget.ts'
 
@@ -30,6 +30,8 @@ export interface HostCall {
   /** `<skill>.<tool>` of the calls above, outermost first, itself last. */
   readonly chain: readonly string[]
   readonly budget: CallBudget
+  /** Told by who calls another tool for it: the record goes into the journal row of this host call. */
+  nested(record: CallRecord): void
 }
 
 interface MethodBase<A> {

@@ -2,6 +2,7 @@ import t from 'tap'
 import skillsRegistry from '#skills-registry/index.ts'
 import { signedSkill } from '#skills-registry/test/support/packages.ts'
 import { uploadForm } from '#skills-registry/test/support/registry-app.ts'
+import tools from '#skills-registry/tools/index.ts'
 import type { TestTenant } from '#test/support/app.ts'
 import { pulseApp } from '#test/support/pulse-app.ts'
 
@@ -9,7 +10,7 @@ const tool = (description: string) => ({ description, input: {}, output: {}, eff
 
 t.test('a hostile skill fails its own step with a clear code, and a neighbour’s session does not notice', async (t) => {
   const app = await pulseApp(t, null, {
-    rooms: [{ room: skillsRegistry, options: { keyFile: `${t.testdir()}/registry.key` } }]
+    rooms: [{ room: skillsRegistry, options: { keyFile: `${t.testdir()}/registry.key` } }, { room: tools }]
   })
   const post = (who: TestTenant, url: string, payload: object | Buffer, headers: Record<string, string> = {}) =>
     app.app.inject({ method: 'POST', url, payload, headers: { ...who.headers, ...headers } })

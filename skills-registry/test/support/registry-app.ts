@@ -5,6 +5,7 @@ import { FileObjectStore } from '#core/objects/index.ts'
 import { Ports } from '#core/ports/ports.ts'
 import type { ToolsPort } from '#core/ports/tools.ts'
 import skillsRegistry from '#skills-registry/index.ts'
+import tools from '#skills-registry/tools/index.ts'
 import { type TestApp, type TestTenant, testApp } from '#test/support/app.ts'
 
 export interface RegistryApp extends TestApp {
@@ -39,7 +40,7 @@ export async function registryApp(t: Test): Promise<RegistryApp> {
   const ports = new Ports()
   let bus: Bus | undefined
   const base = await testApp(t, {
-    rooms: [{ room: skillsRegistry, options: { keyFile: join(dir, 'registry.pem') } }],
+    rooms: [{ room: skillsRegistry, options: { keyFile: join(dir, 'registry.pem') } }, { room: tools }],
     parts: ({ db }) => {
       bus = createBus({ db })
       return { bus, objects, ports }

@@ -6,6 +6,7 @@ import skillsRegistry from '#skills-registry/index.ts'
 import { createKey, type SigningKey } from '#skills-registry/signing/keys.ts'
 import { signedSkill } from '#skills-registry/test/support/packages.ts'
 import { uploadForm } from '#skills-registry/test/support/registry-app.ts'
+import tools from '#skills-registry/tools/index.ts'
 import type { TestTenant } from '#test/support/app.ts'
 import type { TestDbOptions } from '#test/support/db.ts'
 import { type PulseApp, pulseApp } from '#test/support/pulse-app.ts'
@@ -39,7 +40,10 @@ export interface World extends PulseApp {
 /** The whole server: every room as it is, on a database of its own. */
 export async function world(t: Test, open: TestDbOptions['open'] = {}): Promise<World> {
   const keyFile = join(t.testdir(), 'registry.key')
-  const app = await pulseApp(t, null, { rooms: [{ room: skillsRegistry, options: { keyFile } }], open })
+  const app = await pulseApp(t, null, {
+    rooms: [{ room: skillsRegistry, options: { keyFile } }, { room: tools }],
+    open
+  })
   const post = async (who: TestTenant, url: string, payload: object, wanted: readonly number[]) => {
     const answer = await app.app.inject({ method: 'POST', url, payload, headers: who.headers })
     if (!wanted.includes(answer.statusCode)) throw new Error(`${url}: ${answer.statusCode} ${answer.body}`)

@@ -1,8 +1,8 @@
 import t from 'tap'
 import type { PinnedSkill, ToolCall } from '#core/ports/tools.ts'
 import { createKey } from '#skills-registry/signing/keys.ts'
-import { type Draft, signedSkill } from './support/packages.ts'
-import { registryApp } from './support/registry-app.ts'
+import { type Draft, signedSkill } from '#skills-registry/test/support/packages.ts'
+import { registryApp } from '#skills-registry/test/support/registry-app.ts'
 
 const r = await registryApp(t)
 const acme = await r.makeTenant()
@@ -60,6 +60,7 @@ const call = (tool: string, input: unknown, more: Partial<ToolCall> = {}) =>
     tenantId: acme.tenantId,
     sessionId: '01900000-0000-7000-8000-000000000001',
     skill: math,
+    skills: [math],
     tool,
     input,
     step: 's1',

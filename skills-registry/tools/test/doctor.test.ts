@@ -4,7 +4,7 @@ import { must } from '#core/must.ts'
 import { Sandbox } from '#sandbox/index.ts'
 import { CellProcess } from '#sandbox/supervisor/cell-process.ts'
 import { call } from '#sandbox/test/support.ts'
-import { sandboxChecks } from '#skills-registry/doctor.ts'
+import { sandboxChecks } from '#skills-registry/tools/doctor.ts'
 
 const check = (sandbox: Sandbox, name: string) => {
   return must(

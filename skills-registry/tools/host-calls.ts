@@ -1,0 +1,193 @@
+import { type AuditEntry, audit } from '#core/audit/audit.ts'
+import type { Db, Tx } from '#core/db/index.ts'
+import { errorMessage } from '#core/errors.ts'
+import { fieldErrors } from '#core/http/validation.ts'
+import { type CallRecord, ToolError } from '#core/ports/tools.ts'
+import { CapabilityError, type HostCall, type Method } from './capability.ts'
+import { digestOfHostCall, digestOfJournal, type JournalEntry, readJournal, writeJournal } from './journal.ts'
+
+/** All answers of one call together, characters: what its journal may cost. */
+const MAX_JOURNAL_CHARS = 16 * 1024 * 1024
+
+export interface HostCallsDeps {
+  readonly db: Db
+  readonly methods: ReadonlyMap<string, Method>
+  readonly log: { error(fields: object, message: string): void }
+}
+
+/** What every host call of a run is told, beside its own name and arguments. */
+export type Caller = Omit<HostCall, 'key' | 'idempotencyKey' | 'n' | 'nested'>
+
+/**
+ * The host calls of one run of a tool: held to their schemas, done once, journaled with their effect, answered as text.
+ * A run that is repeated after a crash of its host gets the journaled answers, and nothing is done twice.
+ */
+export class HostCalls {
+  readonly #deps: HostCallsDeps
+  readonly #caller: Caller
+  readonly #callKey: string
+  readonly #known: ReadonlyMap<number, JournalEntry & { digest: string }>
+  readonly #digests = new Map<number, string>()
+  readonly #denied = new Set<string>()
+  #chars = 0
+  #landed = 0
+  /** What the call sees as now, epoch ms. */
+  readonly time: number
+  /** Why the run must end, whatever its guest says. */
+  broken: ToolError | undefined
+  readonly #stop: (error: ToolError) => void
+
+  /** Of an attempt that may have begun before: reads what it journaled then. */
+  static async open(
+    deps: HostCallsDeps,
+    caller: Caller,
+    options: { callKey: string; time: number; stop: (error: ToolError) => void }
+  ): Promise<HostCalls> {
+    const { callKey } = options
+    const { time, entries } = await deps.db.tenant(caller.context, (tx) => readJournal(tx, caller.sessionId, callKey))
+    return new HostCalls(deps, caller, { ...options, time: time ?? options.time }, entries)
+  }
+
+  private constructor(
+    deps: HostCallsDeps,
+    caller: Caller,
+    options: { callKey: string; time: number; stop: (error: ToolError) => void },
+    known: ReadonlyMap<number, JournalEntry & { digest: string }>
+  ) {
+    this.#deps = deps
+    this.#caller = caller
+    this.#callKey = options.callKey
+    this.#stop = options.stop
+    this.#known = known
+    this.time = options.time
+  }
+
+  /** Over all that was answered so far; null for nothing. */
+  get digest(): string | null {
+    return digestOfJournal(this.#digests)
+  }
+
+  /**
+   * Answers one host call of the guest with JSON text.
+   * @throws CapabilityError what its author is to read; whatever else is thrown shows the guest HOST_CALL_FAILED
+   */
+  async answer(name: string, args: string, n: number): Promise<string> {
+    if (this.broken) throw this.broken
+    const known = this.#known.get(n)
+    if (known) return this.#again(known, name, args)
+    const entry = await this.#fresh(name, args, n)
+    this.#digests.set(n, digestOfHostCall(entry))
+    return said(entry)
+  }
+
+  #again(known: JournalEntry & { digest: string }, name: string, args: string): string {
+    if (known.name !== name || known.args !== args) {
+      const message = `host call ${known.n} was ${known.name} in the run that a crash cut off, now it is ${name} with other arguments: the tool does not repeat itself`
+      throw this.#break(new ToolError('TOOL_DIVERGED', message, { retryable: true, details: { n: known.n } }))
+    }
+    this.#landed = Math.max(this.#landed, known.landed)
+    this.#digests.set(known.n, known.digest)
+    return said(known)
+  }
+
+  /** Does it, or finds out why not; either way it is journaled before anybody hears of it. */
+  async #fresh(name: string, args: string, n: number): Promise<JournalEntry> {
+    const method = this.#deps.methods.get(name)
+    const records: CallRecord[] = []
+    const effectKey = this.#caller.effectKey
+    const call: HostCall = {
+      ...this.#caller,
+      n,
+      key: `${this.#callKey}/${n}`,
+      idempotencyKey: `${effectKey}/${n}`,
+      nested: (record) => records.push(record)
+    }
+    const entry = (ok: boolean, value: unknown): JournalEntry => {
+      const answer = JSON.stringify(value)
+      if (answer === undefined) throw new Error(`${name} answered undefined`)
+      this.#chars += answer.length + args.length
+      return { n, name, args, ok, answer, landed: ++this.#landed, call: records[0] ?? null }
+    }
+    try {
+      if (!method) throw new CapabilityError('CAPABILITY_DENIED', `${name} was not granted`)
+      if (this.#chars > MAX_JOURNAL_CHARS) {
+        const message = `the host calls of this call are longer than ${MAX_JOURNAL_CHARS} characters together`
+        throw new CapabilityError('SANDBOX_HOST_CALLS', message)
+      }
+      const given = readArguments(method, name, args)
+      if ('inTx' in method) {
+        return await this.#write(async (tx) => {
+          const value = await method.inTx(tx, call, given)
+          return { entry: entry(true, value), audit: method.audit?.(call, given, value) ?? null }
+        })
+      }
+      const value = await method.outside(call, given)
+      const done = entry(true, value)
+      return await this.#journal(done, method.audit?.(call, given, value) ?? null)
+    } catch (error) {
+      // Of a call that has ended nobody hears the answer; whoever repeats the attempt has to do it properly.
+      if (error instanceof ToolError || this.#caller.signal.aborted) throw error
+      return await this.#journal(entry(false, this.#failure(error)), this.#refusal(error, name))
+    }
+  }
+
+  #failure(error: unknown): { code: string; message: string } {
+    if (error instanceof CapabilityError) return { code: error.code, message: error.message }
+    const { sessionId, step } = this.#caller
+    this.#deps.log.error({ err: error, sessionId, step, error: errorMessage(error) }, 'a host call broke')
+    return { code: 'HOST_CALL_FAILED', message: 'the host could not answer' }
+  }
+
+  /** Once per call and capability: a flood of refused calls is one row. */
+  #refusal(error: unknown, name: string): AuditEntry | null {
+    if (!(error instanceof CapabilityError && error.code === 'CAPABILITY_DENIED') || this.#denied.has(name)) return null
+    this.#denied.add(name)
+    const { skill, step, sessionId } = this.#caller
+    const details = { skill: skill.name, version: skill.version, step, capability: name, reason: error.message }
+    return { action: 'tool.denied', subject: `session:${sessionId}`, details }
+  }
+
+  #journal(entry: JournalEntry, audited: AuditEntry | null): Promise<JournalEntry> {
+    return this.#write(async () => ({ entry, audit: audited }))
+  }
+
+  async #write(work: (tx: Tx) => Promise<{ entry: JournalEntry; audit: AuditEntry | null }>): Promise<JournalEntry> {
+    const { context, sessionId } = this.#caller
+    try {
+      return await this.#deps.db.tenant(context, async (tx) => {
+        const done = await work(tx)
+        await Promise.all([
+          writeJournal(tx, sessionId, this.#callKey, this.time, done.entry),
+          done.audit ? audit(tx, done.audit) : undefined
+        ])
+        return done.entry
+      })
+    } catch (error) {
+      if (error instanceof CapabilityError) throw error
+      const taken = error instanceof Error && 'code' in error && error.code === '23505'
+      const message = taken
+        ? 'another host runs this attempt too'
+        : 'a host call could not be journaled: its tool call ends here'
+      throw this.#break(new ToolError('TOOL_JOURNAL_FAILED', message, { retryable: true, cause: error }))
+    }
+  }
+
+  #break(error: ToolError): ToolError {
+    this.broken ??= error
+    this.#stop(error)
+    return error
+  }
+}
+
+function said({ ok, answer }: JournalEntry): string {
+  if (ok) return answer
+  const { code, message } = JSON.parse(answer) as { code: string; message: string }
+  throw new CapabilityError(code, message)
+}
+
+function readArguments(method: Method, name: string, text: string): unknown {
+  const parsed = method.args.safeParse(JSON.parse(text))
+  if (parsed.success) return parsed.data
+  const [first] = fieldErrors(parsed.error)
+  throw new CapabilityError('ARGUMENTS_INVALID', `ctx.${name} ${first?.pointer ?? ''}: ${first?.detail ?? 'malformed'}`)
+}

@@ -1,0 +1,48 @@
+import type { ObjectStore } from '#core/objects/index.ts'
+import { definePlugin } from '#core/plugin.ts'
+import type { Ports } from '#core/ports/ports.ts'
+import { Sandbox } from '#sandbox/index.ts'
+import { SkillLoader } from '#skills-registry/loader.ts'
+import type { Capability } from './capability.ts'
+import { sandboxChecks } from './doctor.ts'
+import { ToolsOptions } from './options.ts'
+import { createPort } from './port.ts'
+import { createResolve } from './resolve.ts'
+import { createRunner } from './run.ts'
+
+/** Runs the tools of installed skills: sandbox, capabilities, budgets, journal, quarantine. */
+const tools = definePlugin<ToolsOptions>({
+  name: 'tools',
+  needs: ['db', 'bus', 'objects', 'ports', 'skills-registry'],
+  options: ToolsOptions,
+  provides: ['tools'],
+  uses: ['secrets'],
+  tables: ['tools.host_call'],
+  migrations: new URL('./sql/', import.meta.url),
+  register(app, options) {
+    const objects = app.getDecorator<ObjectStore>('objects')
+    const ports = app.getDecorator<Ports>('ports')
+    const sandbox = new Sandbox({ clock: app.clock, log: app.log, ...options.sandbox })
+    app.addHook('onClose', () => sandbox.close())
+    app.health.add('sandbox', () => describeSandbox(sandbox), { required: options.sandbox.require === 'strict' })
+    for (const check of sandboxChecks(sandbox)) app.doctor.add('tenancy', check)
+
+    const loader = new SkillLoader(objects)
+    const capabilities: Capability[] = []
+    const offered = new Set(capabilities.map(({ name }) => name as string))
+    const quarantine = { check: async () => {}, crashed: async () => {} }
+    const run = createRunner({ db: app.db, log: app.log, sandbox, loader, objects, quarantine, capabilities })
+    const resolve = createResolve({ loader, offers: (permission) => offered.has(permission), refuse: async () => {} })
+    ports.provide('tools', createPort({ loader, objects, sandbox, resolve, run }))
+  }
+})
+
+/** Which walls this machine gives a cell: an operator looks for it at /readyz. @throws where `strict` cannot be had */
+async function describeSandbox(sandbox: Sandbox) {
+  await sandbox.ready()
+  const { isolation, cells } = sandbox.status()
+  const { jail, namespaces, noNewPrivs, missing } = isolation
+  return { jail, namespaces, noNewPrivs, missing: missing.map(({ layer }) => layer), cells: cells.length }
+}
+
+export default tools
