@@ -62,9 +62,9 @@ export class HostCalls {
     this.time = options.time
   }
 
-  /** Over all that was answered so far; null for nothing. */
-  get digest(): string | null {
-    return digestOfJournal(this.#digests)
+  /** Over the host calls that woke the guest; null for none. */
+  digest(wakes: readonly number[]): string | null {
+    return digestOfJournal(this.#digests, wakes)
   }
 
   /**

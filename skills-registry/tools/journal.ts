@@ -13,11 +13,13 @@ export function digestOfHostCall({ n, name, args, ok, answer, landed }: Omit<Rec
   return hash('sha256', JSON.stringify([n, name, args, ok, answer, landed]))
 }
 
-/** sha256 hex over the digests of a call's host calls in program order: it stands in the call's record. Null for none. */
-export function digestOfJournal(digests: ReadonlyMap<number, string>): string | null {
-  if (digests.size === 0) return null
-  const inOrder = [...digests].sort(([a], [b]) => a - b).map(([, digest]) => digest)
-  return hash('sha256', inOrder.join('\n'))
+/**
+ * sha256 hex over the digests of the host calls whose answers the guest heard, in program order: it stands in the call's
+ * record. Null where it heard none. What it did not wait for may be journaled or not.
+ */
+export function digestOfJournal(digests: ReadonlyMap<number, string>, wakes: readonly number[]): string | null {
+  const heard = [...new Set(wakes)].sort((a, b) => a - b).flatMap((n) => digests.get(n) ?? [])
+  return heard.length === 0 ? null : hash('sha256', heard.join('\n'))
 }
 
 /** What an earlier run of the same attempt journaled, by n; empty for the first run. */

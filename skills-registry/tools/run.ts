@@ -99,7 +99,7 @@ export function createRunner(deps: RunDeps): RunTool {
         place,
         request,
         usage,
-        hostDigest: hostCalls?.digest ?? null,
+        hostDigest: hostCalls?.digest(usage?.wakes ?? []) ?? null,
         outcome
       })
     try {
