@@ -100,6 +100,7 @@ export class Activation {
       }
       crashPoint('effect-done')
       if (outcome.record !== undefined) this.remember(want.key, outcome.record)
+      if (outcome.notes !== undefined) this.fresh.push(...outcome.notes)
       if (!this.stepper.apply(outcome.event, want.pure ? 'gate' : 'step', 'scheduler')) {
         // Recorded or not, it would come again at once and for ever.
         throw new MachineStuck(this.deps.kind.kind, this.stepper.state, outcome.event.type)

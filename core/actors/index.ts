@@ -19,6 +19,8 @@ export {
   type EffectCall,
   type Json,
   type MachineKind,
+  NOTE_KEY,
+  type Note,
   type Outcome,
   type Want,
   type Wants

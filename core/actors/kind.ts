@@ -106,10 +106,23 @@ export function defineMachine<M extends AnyStateMachine>(kind: MachineKind<M>): 
   return kind
 }
 
-/** What an effect answers: the event for the machine, and the outcome to be recorded once (never repeated). */
+/** Keys of notes begin with this: a host that takes an actor up does not load them. */
+export const NOTE_KEY = 'call:'
+
+/** A row of the journal that goes with an outcome and decides nothing: written once per key, read by the room itself. */
+export interface Note {
+  readonly key: `${typeof NOTE_KEY}${string}`
+  readonly record: Json
+}
+
+/**
+ * What an effect answers: the event for the machine, the outcome to be recorded once (never repeated), and notes that are
+ * kept in the same commit, also where nothing is recorded (an attempt that will be repeated).
+ */
 export interface Outcome<E> {
   readonly event: E
   readonly record?: Json
+  readonly notes?: readonly Note[]
 }
 
 /** What an effect is told. `journal` holds the recorded outcomes of this actor by key. */

@@ -1,6 +1,6 @@
 import type { Tx } from '#core/db/index.ts'
 import { columnsOf } from '#core/queue/claim.ts'
-import type { ActorRef, ActorRow, Arrow, Json, MachineKind } from './kind.ts'
+import { type ActorRef, type ActorRow, type Arrow, type Json, type MachineKind, NOTE_KEY } from './kind.ts'
 
 /** What one activation commits: everything of one external event, or nothing. */
 export interface Commit {
@@ -115,10 +115,11 @@ export async function commitAll(
   return new Map(rows.map((row) => [row.id, row.mail]))
 }
 
-/** The journal of an actor, by key. */
+/** The outcomes in an actor's journal, by key; its notes stay where they are: they may be many, and decide nothing. */
 export async function loadJournal(tx: Tx, actorId: string): Promise<Map<string, Json>> {
   const rows = await tx<{ key: string; record: Json }[]>`
-    select key, record from core.journal where tenant_id = (select core.tenant()) and actor_id = ${actorId}`
+    select key, record from core.journal
+    where tenant_id = (select core.tenant()) and actor_id = ${actorId} and not starts_with(key, ${NOTE_KEY})`
   return new Map(rows.map((row) => [row.key, row.record]))
 }
 

@@ -304,3 +304,36 @@ t.test("another tenant's actor is not there", async (t) => {
   await t.rejects(bells.send(host, B, id, { type: 'WIND' }), { code: 'ACTORS_NOT_FOUND', status: 404 })
   t.match(await bells.row(id), { state: 'ASLEEP' })
 })
+
+t.test('notes are kept with an outcome that is not recorded, once per key, and no host loads them', async (t) => {
+  const { tenant, host: makeHost, make, row, send, sql } = await tower(t)
+  const seen: string[][] = []
+  const host = makeHost(async ({ context, journal }) => {
+    seen.push([...journal.keys()])
+    const notes = [
+      { key: `call:${context.rings}`, record: context.rings },
+      { key: 'call:one', record: context.rings }
+    ] as const
+    return { event: { type: 'RANG', tone: 'plain' }, notes, ...(context.rings === 0 ? {} : { record: {} }) }
+  })
+  await host.start()
+  const tenantId = await tenant()
+  const id = await make(host, tenantId)
+  for (const rings of [1, 2, 3]) {
+    await send(host, tenantId, id, { type: 'WIND' })
+    await until(async () => (await row(id)).context.rings === rings && !(await row(id)).leased, `ring ${rings}`)
+  }
+  const rows = await sql`select key, record from core.journal where actor_id = ${id} order by key`
+  t.strictSame(
+    rows.map(({ key, record }) => [key, record]),
+    [
+      ['call:0', 0],
+      ['call:1', 1],
+      ['call:2', 2],
+      ['call:one', 0],
+      ['ring:1', {}],
+      ['ring:2', {}]
+    ]
+  )
+  t.strictSame(seen, [[], [], ['ring:1']])
+})
