@@ -49,6 +49,8 @@ export interface SandboxCall {
   seed: string
   /** Names in ctx: 'log' (-> onLog), any other 'name' or 'group.name' becomes a function that ends in onHostCall. */
   capabilities: string[]
+  /** JSON values that ctx has beside them, frozen: {secrets: ['API_TOKEN']} gives ctx.secrets. */
+  data?: Readonly<Record<string, unknown>>
   /**
    * Answers `ctx.<name>(...args)`. `args` is the JSON text of the argument array, at most 256 KiB; the answer is JSON text.
    * A rejection reaches the guest with its message only when it has a `code` in CAPITALS; otherwise as HOST_CALL_FAILED.

@@ -20,7 +20,7 @@ export interface GuestHost {
   catastrophe(): void
 }
 
-/** Export, input, time, seed, host calls allowed, then the JSON of ctx.session and of the capabilities. */
+/** Export, input, time, seed, host calls allowed, then the JSON of ctx.session and of [capabilities, data]. */
 export type RunArguments = [string, string, number, string, number, string, string]
 
 const LEVELS = new Set(['debug', 'info', 'warn', 'error'])

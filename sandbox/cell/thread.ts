@@ -166,7 +166,7 @@ async function execute(call: Call, input: string): Promise<void> {
     seed,
     hostCalls,
     JSON.stringify(head.session),
-    JSON.stringify(head.capabilities.map(split))
+    JSON.stringify([head.capabilities.map(split), head.data])
   ]
   if (guest.quick) runHere(call, guest, args)
   else guest.run(args)

@@ -4,6 +4,7 @@ import { MAX_TEXT } from '../wire/frames.ts'
 import { cancelled } from './job.ts'
 
 const CAPABILITY = /^[a-z][a-zA-Z0-9]{0,40}(\.[a-z][a-zA-Z0-9]{0,40})?$/
+const DATA = /^[a-z][a-zA-Z0-9]{0,40}$/
 const RESERVED = new Set(['session', 'signal'])
 
 /** @throws SandboxError for what a tenant may get wrong, TypeError for what only the caller can */
@@ -14,6 +15,9 @@ export function checkCall(call: SandboxCall): void {
   for (const name of call.capabilities)
     if (!CAPABILITY.test(name) || RESERVED.has(name))
       throw new SandboxError('CAPABILITY_DENIED', `no such capability: ${name}`)
+  for (const name of Object.keys(call.data ?? {}))
+    if (!DATA.test(name) || RESERVED.has(name) || call.capabilities.some((one) => one.split('.')[0] === name))
+      throw new TypeError(`ctx.${name} cannot be data`)
   for (const limit of Object.values(call.limits))
     if (!(limit >= 0) || !Number.isFinite(limit)) throw new TypeError('limits are finite numbers, 0 or more')
 }

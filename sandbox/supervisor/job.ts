@@ -43,7 +43,8 @@ export class Job {
       session: call.session,
       time: call.time,
       seed: call.seed,
-      capabilities: call.capabilities
+      capabilities: call.capabilities,
+      data: call.data ?? {}
     }
   }
 

@@ -11,6 +11,7 @@ export interface CallHead {
   time: number
   seed: string
   capabilities: string[]
+  data: Readonly<Record<string, unknown>>
 }
 
 /** Head of Kind.result and Kind.error. `isolate` is the cell's own number of the isolate. */

@@ -6,6 +6,7 @@
   kit.web = kit.lazy(['DOMException', 'Event', 'EventTarget', 'AbortController', 'AbortSignal'], () => {
     const NativeError = kit.Error
     const { codedError, setTimeout } = kit
+    const NativeMap = kit.Map
 
     class DOMException extends NativeError {
       #name
@@ -96,9 +97,23 @@
 
     let making = false
     let stop // of the signal that is being made
+    let follow
+    let followers = 0
     class AbortSignal extends EventTarget {
       #aborted = false
       #reason
+      #followers // before the listeners, and out of their reach
+      static {
+        /** Runs `run(reason)` on abort, at once when it was. @returns what ends that; undefined for what is no signal */
+        follow = (signal, run) => {
+          if (typeof signal !== 'object' || signal === null || !(#aborted in signal)) return undefined
+          if (signal.#aborted) run(signal.#reason)
+          signal.#followers ??= new NativeMap()
+          const id = ++followers
+          kit.set(signal.#followers, id, run)
+          return () => kit.remove(signal.#followers, id)
+        }
+      }
       onabort = null
       constructor() {
         super()
@@ -107,6 +122,7 @@
           if (this.#aborted) return
           this.#aborted = true
           this.#reason = reason
+          if (this.#followers !== undefined) kit.each(this.#followers, (run) => run(reason))
           this.dispatchEvent(new Event('abort'))
         }
       }
@@ -167,6 +183,6 @@
         this.#abort(reason)
       }
     }
-    return { DOMException, Event, EventTarget, AbortController, AbortSignal }
+    return { DOMException, Event, EventTarget, AbortController, AbortSignal, follow }
   })
 }

@@ -8,10 +8,12 @@
   // 0x80 to 0x9f of windows-1252, which is what the labels latin1 and ascii mean on the web.
   const HIGH = '€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘’“”•–—˜™š›œ\x9džŸ'
   const CHUNK = 4096
+  const Bytes = Uint8Array
+  const Units = Uint16Array
+  const { fromCharCode } = String
 
   kit.encoding = kit.lazy(['TextEncoder', 'TextDecoder', 'atob', 'btoa'], () => {
-    const { codeAt } = kit
-    const fromCharCode = String.fromCharCode
+    const { codeAt, apply, construct, bufferOf } = kit
 
     /** Writes UTF-8 into `target`, whole characters only. */
     const encodeInto = (text, target) => {
@@ -65,25 +67,37 @@
       throw new TypeError('decode: the input is an ArrayBuffer or a view of one')
     }
 
+    const units = new Units(CHUNK + 1) // one more for the second half of a pair; no two collectors are at work at once
     /** Collects UTF-16 units in pieces: one apply() with all of them would overflow the stack. */
     const collector = () => {
       let text = ''
-      let units = []
+      let length = 0
       const flush = () => {
-        text += fromCharCode.apply(undefined, units)
-        units = []
+        if (length > 0) text += apply(fromCharCode, undefined, construct(Units, [bufferOf(units), 0, length]))
+        length = 0
       }
       return {
         add(code) {
-          if (code > 0xffff) units.push(0xd800 + ((code - 0x10000) >> 10), 0xdc00 + ((code - 0x10000) & 0x3ff))
-          else units.push(code)
-          if (units.length >= CHUNK) flush()
+          if (code > 0xffff) {
+            units[length++] = 0xd800 + ((code - 0x10000) >> 10)
+            units[length++] = 0xdc00 + ((code - 0x10000) & 0x3ff)
+          } else units[length++] = code
+          if (length >= CHUNK) flush()
         },
         end() {
           flush()
           return text
         }
       }
+    }
+
+    const begin = (state, needed, code) => {
+      state.needed = needed
+      state.code = code
+    }
+    const widen = (state) => {
+      state.low = 0x80
+      state.high = 0xbf
     }
 
     /** The UTF-8 decoder of the standard: `state` lives on between chunks of a stream. */
@@ -97,20 +111,20 @@
         const byte = bytes[i]
         if (state.needed === 0) {
           if (byte < 0x80) out.add(byte)
-          else if (byte >= 0xc2 && byte <= 0xdf) Object.assign(state, { needed: 1, code: byte & 0x1f })
+          else if (byte >= 0xc2 && byte <= 0xdf) begin(state, 1, byte & 0x1f)
           else if (byte >= 0xe0 && byte <= 0xef) {
-            Object.assign(state, { needed: 2, code: byte & 0xf })
+            begin(state, 2, byte & 0xf)
             if (byte === 0xe0) state.low = 0xa0
             if (byte === 0xed) state.high = 0x9f
           } else if (byte >= 0xf0 && byte <= 0xf4) {
-            Object.assign(state, { needed: 3, code: byte & 0x7 })
+            begin(state, 3, byte & 0x7)
             if (byte === 0xf0) state.low = 0x90
             if (byte === 0xf4) state.high = 0x8f
           } else broken()
           continue
         }
         const fits = byte >= state.low && byte <= state.high
-        Object.assign(state, { low: 0x80, high: 0xbf })
+        widen(state)
         if (!fits) {
           state.needed = 0
           broken()
@@ -122,7 +136,7 @@
       }
       if (!more && state.needed > 0) {
         state.needed = 0
-        Object.assign(state, { low: 0x80, high: 0xbf })
+        widen(state)
         broken()
       }
       return out.end()
@@ -221,6 +235,23 @@
       }
       return out.end()
     }
-    return { TextEncoder, TextDecoder, atob: (data) => atob(data), btoa: (data) => btoa(data) }
+    /** A body as text: U+FFFD for what is no UTF-8, no byte order mark. */
+    const decodeText = (bytes) => {
+      const text = utf8(bytes, fresh(), false, false)
+      return codeAt(text, 0) === 0xfeff ? apply(kit.slice, text, [1]) : text
+    }
+    const encodeText = (text) => {
+      const bytes = construct(Bytes, [kit.utf8Bytes(text)])
+      encodeInto(text, bytes)
+      return bytes
+    }
+    return {
+      TextEncoder,
+      TextDecoder,
+      atob: (data) => atob(data),
+      btoa: (data) => btoa(data),
+      decodeText,
+      encodeText
+    }
   })
 }

@@ -1,9 +1,11 @@
 // First part of the prelude: everything that later parts use is captured here, for the guest may poison every global and
 // prototype afterwards. Nothing of `kit` may be reachable from a skill except what is put onto globalThis and ctx.
 ;(kit) => {
-  const { apply, construct, defineProperty, ownKeys, getOwnPropertyDescriptor } = Reflect
-  const charCodeAt = String.prototype.charCodeAt
-  const { get: mapGet, set: mapSet, delete: mapDelete, clear: mapClear } = Map.prototype
+  const { apply, construct, defineProperty, ownKeys, getOwnPropertyDescriptor, getPrototypeOf, setPrototypeOf } =
+    Reflect
+  const { charCodeAt, indexOf, toLowerCase, toUpperCase, toWellFormed } = String.prototype
+  const { get: mapGet, set: mapSet, delete: mapDelete, clear: mapClear, forEach: mapForEach } = Map.prototype
+  const { captureStackTrace } = Error
 
   kit.apply = apply
   kit.construct = construct
@@ -34,6 +36,61 @@
   kit.set = (map, key, value) => apply(mapSet, map, [key, value])
   kit.remove = (map, key) => apply(mapDelete, map, [key])
   kit.clear = (map) => apply(mapClear, map, [])
+  kit.each = (map, run) => apply(mapForEach, map, [run])
+  kit.indexOf = (text, part) => apply(indexOf, text, [part])
+  kit.lower = (text) => apply(toLowerCase, text, [])
+  kit.upper = (text) => apply(toUpperCase, text, [])
+  kit.wellFormed = (text) => apply(toWellFormed, text, [])
+
+  /** Out of reach of what the guest puts on Array.prototype and Object.prototype: setters, toJSON. */
+  kit.bare = (list) => {
+    setPrototypeOf(list, null)
+    return list
+  }
+
+  /** Where `method` was called: the author's own frames, for an error that comes later. */
+  kit.siteOf = (method) => {
+    const site = { __proto__: null }
+    apply(captureStackTrace, undefined, [site, method])
+    return site
+  }
+
+  // --- bytes ----------------------------------------------------------------------------------------------------------
+  const Bytes = Uint8Array
+  const { fromBase64 } = Bytes
+  const { toBase64 } = Bytes.prototype
+  const { isView } = ArrayBuffer
+  const getterOf = (target, name) => getOwnPropertyDescriptor(target, name).get
+  const typedArray = getPrototypeOf(Bytes.prototype)
+  const tagOf = getterOf(typedArray, Symbol.toStringTag)
+  const viewOf = (target) => ({
+    __proto__: null,
+    buffer: getterOf(target, 'buffer'),
+    offset: getterOf(target, 'byteOffset'),
+    length: getterOf(target, 'byteLength')
+  })
+  const typed = viewOf(typedArray)
+  const data = viewOf(DataView.prototype)
+  const bufferLength = getterOf(ArrayBuffer.prototype, 'byteLength')
+
+  /** The bytes of an ArrayBuffer or of a view of one, not copied; undefined for anything else. */
+  kit.bytesOf = (value) => {
+    if (typeof value !== 'object' || value === null) return undefined
+    if (isView(value)) {
+      const view = apply(tagOf, value, []) === undefined ? data : typed
+      const part = [apply(view.buffer, value, []), apply(view.offset, value, []), apply(view.length, value, [])]
+      return construct(Bytes, part)
+    }
+    try {
+      apply(bufferLength, value, [])
+    } catch {
+      return undefined
+    }
+    return construct(Bytes, [value])
+  }
+  kit.bufferOf = (bytes) => apply(typed.buffer, bytes, [])
+  kit.toBase64 = (bytes) => apply(toBase64, bytes, [])
+  kit.fromBase64 = (text) => apply(fromBase64, Bytes, [text])
 
   kit.hide = (target, name, value) =>
     defineProperty(target, name, { value, writable: true, enumerable: false, configurable: true })

@@ -161,10 +161,18 @@
     lines = 0
     bytes = 0
   }
-  /** An Error with a code, as host calls and limits give it to the skill. */
-  kit.codedError = (code, message) => {
+  /**
+   * An Error with a code, as host calls and limits give it to the skill. With a `site` its stack is that of the line
+   * which asked, for an answer wakes up nobody's line.
+   */
+  kit.codedError = (code, message, site) => {
     const error = new NativeError(message)
     hide(error, 'code', code)
+    if (site !== undefined) {
+      const stack = read(site, 'stack')
+      const at = kit.indexOf(stack, '\n    at ')
+      hide(error, 'stack', `Error: ${message}${at < 0 ? '' : apply(slice, stack, [at])}`)
+    }
     return error
   }
 }

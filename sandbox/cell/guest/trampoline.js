@@ -7,7 +7,7 @@
   let namespace
   let running = false
   let context
-  let contextOf // the capabilities that `context` was made of, as text
+  let contextOf // the capabilities and data that `context` was made of, as text
   // Of the running call, made when the skill looks at them.
   let sessionText
   let session
@@ -102,7 +102,8 @@
       signal = undefined
       abort = undefined
       if (contextOf !== capabilities) {
-        context = kit.makeContext(parse(capabilities), getSession, getSignal)
+        const made = parse(capabilities)
+        context = kit.makeContext(made[0], made[1], getSession, getSignal)
         contextOf = capabilities
       }
       running = true

@@ -4,7 +4,7 @@
   const MAX_URL = 65536
   const PARTS = 'href origin protocol username password host hostname port pathname search hash'.split(' ')
 
-  kit.lazy(['URL', 'URLSearchParams'], () => {
+  kit.url = kit.lazy(['URL', 'URLSearchParams'], () => {
     const invalid = () => {
       const error = new TypeError('Invalid URL')
       kit.hide(error, 'code', 'ERR_INVALID_URL')
@@ -41,6 +41,8 @@
           return at < 0 ? [decode(pair), ''] : [decode(pair.slice(0, at)), decode(pair.slice(at + 1))]
         })
 
+    const toText = (pairs) => pairs.map(([name, value]) => `${encode(name)}=${encode(value)}`).join('&')
+
     const link = Symbol('link')
     const reset = Symbol('reset')
     const pairOf = (pair) => {
@@ -48,9 +50,14 @@
       if (both.length !== 2) throw new TypeError('URLSearchParams: each entry is a pair of name and value')
       return [`${both[0]}`, `${both[1]}`]
     }
+    let paramsText
     class URLSearchParams {
       #pairs = []
       #changed = () => undefined
+      static {
+        /** What a request sends of it; undefined when `value` is none. */
+        paramsText = (value) => (#pairs in value ? toText(value.#pairs) : undefined)
+      }
       constructor(init = '') {
         if (init === null || typeof init !== 'object') this.#pairs = split(`${init}`.replace(/^\?/, ''))
         else if (typeof init[Symbol.iterator] === 'function') this.#pairs = Array.from(init, pairOf)
@@ -112,7 +119,7 @@
         return this.entries()
       }
       toString() {
-        return this.#pairs.map(([name, value]) => `${encode(name)}=${encode(value)}`).join('&')
+        return toText(this.#pairs)
       }
       get [Symbol.toStringTag]() {
         return 'URLSearchParams'
@@ -182,6 +189,6 @@
         configurable: true
       })
     })
-    return { URL, URLSearchParams }
+    return { URL, URLSearchParams, paramsText }
   })
 }
