@@ -1,4 +1,5 @@
 import { auditAs } from '#core/audit/audit.ts'
+import { causeOf } from '#core/auth/actor.ts'
 import { NotFound } from '#core/errors.ts'
 import { pending } from '#core/events.ts'
 import { decodeCursor, PageQuery, page, pageOf } from '#core/http/page.ts'
@@ -95,9 +96,8 @@ export function quarantineRoutes(app: App, quarantine: Pick<Quarantine, 'forget'
     handler: async (request) => {
       const { id } = request.params
       const { reason } = request.body
-      const { kind, id: who } = request.auth
       const row = await app.db.system(async (tx) => {
-        const lifted = await liftQuarantine(tx, id, { by: `${kind}:${who}`, reason })
+        const lifted = await liftQuarantine(tx, id, { by: causeOf(request.auth), reason })
         if (!lifted) throw whyNot(await findQuarantine(tx, id))
         const { tenantId, skillId, skill, version, digest } = lifted
         const details = { quarantineId: id, skill, version, digest, reason }
