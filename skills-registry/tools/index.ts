@@ -5,8 +5,11 @@ import { Sandbox } from '#sandbox/index.ts'
 import { SkillLoader } from '#skills-registry/loader.ts'
 import type { Capability } from './capability.ts'
 import { sandboxChecks } from './doctor.ts'
+import { ToolQuarantined, ToolQuarantineLifted } from './events.ts'
 import { ToolsOptions } from './options.ts'
 import { createPort } from './port.ts'
+import { Quarantine, refuseQuarantined } from './quarantine/quarantine.ts'
+import { quarantinePermissions, quarantineRoutes } from './quarantine/routes.ts'
 import { createResolve } from './resolve.ts'
 import { createRunner } from './run.ts'
 
@@ -16,8 +19,10 @@ const tools = definePlugin<ToolsOptions>({
   needs: ['db', 'bus', 'objects', 'ports', 'skills-registry'],
   options: ToolsOptions,
   provides: ['tools'],
+  emits: [ToolQuarantined, ToolQuarantineLifted],
+  permissions: quarantinePermissions,
   uses: ['secrets'],
-  tables: ['tools.host_call'],
+  tables: ['tools.host_call', 'tools.crash', 'tools.quarantine'],
   migrations: new URL('./sql/', import.meta.url),
   register(app, options) {
     const objects = app.getDecorator<ObjectStore>('objects')
@@ -30,9 +35,14 @@ const tools = definePlugin<ToolsOptions>({
     const loader = new SkillLoader(objects)
     const capabilities: Capability[] = []
     const offered = new Set(capabilities.map(({ name }) => name as string))
-    const quarantine = { check: async () => {}, crashed: async () => {} }
+    const quarantine = new Quarantine({ db: app.db, bus: app.bus, clock: app.clock, log: app.log })
+    quarantineRoutes(app, quarantine)
     const run = createRunner({ db: app.db, log: app.log, sandbox, loader, objects, quarantine, capabilities })
-    const resolve = createResolve({ loader, offers: (permission) => offered.has(permission), refuse: async () => {} })
+    const resolve = createResolve({
+      loader,
+      offers: (permission) => offered.has(permission),
+      refuse: refuseQuarantined
+    })
     ports.provide('tools', createPort({ loader, objects, sandbox, resolve, run }))
   }
 })
