@@ -110,6 +110,7 @@ export const overrides: Readonly<Record<string, Override>> = {
     values: (n) => ({ visibility: visibility(n), digest: `'sha256:${hex(32)}'`, size_bytes: '1' })
   },
   'registry.log': { readable: 'true', values: () => ({ log_index: number(), leaf_hash: bytea(32) }) },
+  'tools.quarantine': { values: () => ({ crashes: `'[]'` }) },
   // The tables of pg-boss have no tenant_id; only a job has a tenant, in its data.
   'pgboss.job_common': {
     tenant: `(data ->> 'tenantId')::uuid`,

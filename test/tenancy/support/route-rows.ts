@@ -5,6 +5,7 @@ import { pulseRows } from './rows/pulse.ts'
 import { registryRows } from './rows/registry.ts'
 import type { RouteRow } from './rows/row.ts'
 import { tenantRows } from './rows/tenants.ts'
+import { toolsRows } from './rows/tools.ts'
 import { vaultRows } from './rows/vault.ts'
 
 /** What the suite must know of each route; one file a room. A route without a row is red. */
@@ -15,7 +16,8 @@ export const routeRows: Readonly<Record<string, RouteRow>> = {
   ...auditRows,
   ...vaultRows,
   ...pulseRows,
-  ...registryRows
+  ...registryRows,
+  ...toolsRows
 }
 
 /** Every route of the router itself, `METHOD /path`: from its printed tree, not from what the app says of itself. */

@@ -117,6 +117,11 @@ export async function world(t: Test, open: TestDbOptions['open'] = {}): Promise<
       who.secretName = await made.putSecret(who)
       who.memberId = await made.member(who)
       who.invitationId = await made.invitation(who)
+      // A skill of no session, which stands still: the platform sees that it does, and nothing of what the tenant is told.
+      const crashes = [{ sessionId: newId(), step: canary, code: 'SANDBOX_KILLED', reason: 'cpuMs', at: '2026-01-01' }]
+      await app.sql`
+        insert into tools.quarantine (tenant_id, id, digest, skill, version, skill_id, explanation, crashes)
+        values (${who.tenantId}, ${newId()}, 'sha256:00', '@gone/skill', '1.0.0', ${newId()}, ${canary}, ${app.sql.json(crashes)})`
       return who
     }
   })
