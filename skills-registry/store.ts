@@ -183,6 +183,12 @@ export async function installsOf(tx: Tx, names: readonly string[]): Promise<Inst
     select ${installColumns(tx)} from registry.install where name = any(${[...names]})`
 }
 
+/** Of every scope: `csv` finds those of @acme/csv and of @other/csv. */
+export async function installsByShortName(tx: Tx, names: readonly string[]): Promise<InstallRow[]> {
+  return await tx<InstallRow[]>`
+    select ${installColumns(tx)} from registry.install where split_part(name, '/', 2) = any(${[...names]})`
+}
+
 export async function deleteInstall(tx: Tx, id: string): Promise<InstallRow | undefined> {
   const [row] = await tx<InstallRow[]>`
     delete from registry.install where id = ${id} returning ${installColumns(tx)}`

@@ -12,7 +12,8 @@ export interface TopicFilter {
 
 const SUBJECT = /^[a-z][a-z0-9_]*:[^\s:][^\s]{0,199}$/
 const FAMILY = /^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*\.\*$/
-const TYPE = /^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$/
+// A part after the first may begin with a digit: a publisher's name may, in the events of its skills.
+const TYPE = /^[a-z][a-z0-9_]*(\.[a-z0-9_]+)+$/
 
 /** @throws BUS_TOPIC_INVALID */
 export function parseTopics(topics: Iterable<string>): TopicFilter {

@@ -14,6 +14,7 @@ import type { SkillLoader } from '#skills-registry/loader.ts'
 import { ALIAS, type Manifest } from '#skills-registry/package/manifest.ts'
 import { highest, parseRef } from '#skills-registry/refs.ts'
 import { type InstallRow, installsOf } from '#skills-registry/store.ts'
+import { withCallees } from './callees.ts'
 
 export interface ResolveDeps {
   readonly loader: SkillLoader
@@ -23,26 +24,31 @@ export interface ResolveDeps {
   refuse(tx: Tx, pinned: readonly PinnedSkill[]): Promise<void>
 }
 
-/** From a session's refs to exact installed versions. */
+/** From a session's refs to exact installed versions, and to those of the skills that they may call. */
 export function createResolve({ loader, offers, refuse }: ResolveDeps): ToolsPort['resolve'] {
+  const load = async (install: InstallRow, alias: string) =>
+    pin(install, alias, (await loader.load(install.digest)).manifest)
+
   return async (tx, refs) => {
     const wanted = refs.map(parseSkillRef)
     const installs = await installsOf(
       tx,
       wanted.map(({ name }) => name)
     )
-    const pinned: PinnedSkill[] = []
+    const named: PinnedSkill[] = []
     for (const [index, { ref, name, range, alias }] of wanted.entries()) {
       const install = highest(
         installs.filter((row) => row.name === name),
         range
       )
       if (!install) throw new SkillNotInstalled(ref, index)
-      if (pinned.some((skill) => skill.alias === alias)) throw new SkillAliasConflict(alias, index)
+      if (named.some((skill) => skill.alias === alias)) throw new SkillAliasConflict(alias, index)
+      // Of these only: whatever a skill behind them is granted, it acts within the grant of one of them.
       const missing = capabilitiesOf(install.grant).filter((permission) => !offers(permission))
       if (missing.length > 0) throw new SkillCapabilityUnavailable(name, missing, index)
-      pinned.push(pin(install, alias, (await loader.load(install.digest)).manifest))
+      named.push(await load(install, alias))
     }
+    const pinned = await withCallees(tx, named, load)
     await refuse(tx, pinned)
     return pinned
   }
