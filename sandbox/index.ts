@@ -9,5 +9,6 @@ export type {
   SandboxOptions,
   SandboxResult,
   SandboxSkill,
-  SandboxStatus
+  SandboxStatus,
+  SandboxUsage
 } from './types.ts'

@@ -54,11 +54,47 @@ export interface SandboxCall {
   /**
    * Answers `ctx.<name>(...args)`. `args` is the JSON text of the argument array, at most 256 KiB; the answer is JSON text.
    * A rejection reaches the guest with its message only when it has a `code` in CAPITALS; otherwise as HOST_CALL_FAILED.
+   * `n` counts the call's host calls 1, 2, 3.. in the order in which the program made them. Each n is asked once, also
+   * when the call is tried again after its cell died for another's fault.
    */
-  onHostCall?(name: string, args: string): Promise<string>
+  onHostCall?(name: string, args: string, n: number): Promise<string>
   onLog?(entry: { level: string; message: string }): void
   /** Cancels the call; the skill sees it as ctx.signal. */
   signal?: AbortSignal
+  /**
+   * The `usage.wakes` of an earlier run of this call: answers are given and timers fired in exactly that order, none by the
+   * clock. With the same answers the outcome is the same, byte by byte; a tool that cannot follow fails SANDBOX_DIVERGED.
+   */
+  replay?: { wakes: readonly number[] }
+  /** Calls of this tenant that may run at once on this host, by its plan; the rest waits. Default `callsPerCell`. */
+  concurrency?: number
+  /**
+   * Made by a running call of the tenant, which waits for it. It takes no place of `concurrency` and `callsPerCell`
+   * (its caller holds one and would never give it back), and goes before what waits.
+   */
+  nested?: boolean
+}
+
+/** What a call used, and what a replay of it needs. */
+export interface SandboxUsage {
+  /** Exact when the cell answered; of a call that died with its cell the kernel's word on the process, see meter.ts. */
+  cpuMs: number
+  wallMs: number
+  /** Host calls that reached the supervisor, each n once. */
+  hostCalls: number
+  /** The isolate that ran it, unique in the life of one Sandbox; 0 when that is not known. */
+  generation: number
+  /** Calls that this isolate had run before: 0 is a fresh one, whose module state is that of the source. */
+  nth: number
+  /**
+   * What woke the tool up, in order: n for the answer of host call n, -n for the n-th timer of the call. Of a call that
+   * died with its cell, as far as its last host call.
+   */
+  wakes: readonly number[]
+  /** Its end came from the program alone. False where a limit, a cancellation or a kill ended it: the clock decides there. */
+  replayable: boolean
+  /** Its process was killed or crashed under it. */
+  killed: boolean
 }
 
 export interface SandboxResult {
@@ -69,6 +105,7 @@ export interface SandboxResult {
   /** Names the isolate that ran the call: it changes when a fresh one took over. Unique in the life of one Sandbox. */
   generation: number
   hostCalls: number
+  usage: SandboxUsage
 }
 
 /** Each layer may be switched off (`false`); a layer that is on is still dropped when the machine refuses it. */
@@ -99,7 +136,7 @@ export interface SandboxOptions {
   spareCells?: number
   /** Calls at once in one cell, 1..16. Default 16. */
   callsPerCell?: number
-  /** Calls that may wait per tenant. Default 256. */
+  /** Calls that may wait per tenant, for cells of both kinds. Default 256. */
   queuePerTenant?: number
   /** A cell without calls ends after this. Default 60_000. */
   idleMs?: number
@@ -109,6 +146,8 @@ export interface SandboxOptions {
   cellMemoryMb?: number
   /** From the deadline's dispose to SIGKILL. Default 250. */
   graceMs?: number
+  /** Cores that cells may keep busy. Default: those of the machine. */
+  cores?: number
 }
 
 export interface SandboxStatus {
@@ -127,6 +166,13 @@ export interface SandboxStatus {
   detected: boolean
   cells: { pid: number; kind: 'jit' | 'jitless'; tenantId: string | null; calls: number; runs: number; rssMb: number }[]
   waiting: number
+  share: {
+    cores: number
+    /** Cells run below the engine in the system's priority. */
+    lowered: boolean
+    /** Tenants that called lately. `heavy`: their calls need a slot of the CPU. */
+    tenants: { tenantId: string; running: number; waiting: number; costMs: number; heavy: boolean }[]
+  }
   counts: {
     spawned: number
     kills: number

@@ -5,6 +5,22 @@ import { authorStack } from './author-stack.ts'
 import type { Guest } from './guest.ts'
 import { type GuestSkill, LoadError } from './link.ts'
 
+export const cancellation: Failure = { code: 'SANDBOX_CANCELLED', message: 'the call was cancelled' }
+
+export const outOfMemory: Failure = {
+  code: 'SANDBOX_MEMORY',
+  message: 'the skill ran out of memory',
+  limit: 'memoryMb'
+}
+
+export function late(wallMs: number): Failure {
+  return { code: 'SANDBOX_TIMEOUT', message: `the tool did not answer within ${wallMs} ms`, limit: 'wallMs' }
+}
+
+export function spent(cpuMs: number): Failure {
+  return { code: 'SANDBOX_TIMEOUT', message: `the tool used more than ${cpuMs} ms of CPU time`, limit: 'cpuMs' }
+}
+
 /** Reads the trampoline's string; undefined when it is a result. */
 export function readFailure(answer: string, skill: GuestSkill | undefined): Failure | undefined {
   const text = answer.slice(1)
@@ -30,7 +46,7 @@ export function readFailure(answer: string, skill: GuestSkill | undefined): Fail
 export function classify(guest: Guest | undefined, error: unknown): Failure {
   if (error instanceof LoadError) return { code: 'SKILL_LOAD_FAILED', message: error.message }
   // We disposed nothing, so the memory limit did.
-  if (guest?.disposed) return { code: 'SANDBOX_MEMORY', message: 'the skill ran out of memory', limit: 'memoryMb' }
+  if (guest?.disposed) return outOfMemory
   // What remains is the guest's own: an error at the top level of a module, or a rejection that nobody handled.
   const found = error instanceof Error ? error : new Error(String(error))
   return {

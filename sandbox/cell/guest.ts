@@ -1,19 +1,26 @@
 // One isolate: of one session, one skill version. The only file that makes isolates.
 import ivm from 'isolated-vm'
+import type { Replay } from '../wire/messages.ts'
 import { help } from './helpers.ts'
 import { type GuestSkill, link } from './link.ts'
 import { Export, PRELUDE, PRELUDE_NAME } from './prelude.ts'
+import { type Wake, Wakes } from './wakes.ts'
 
 /** What the guest may cause while a call runs. */
 export interface GuestHost {
   /** Of the call: what Date and chance come from. */
   time: number
   seed: string
+  replay: Replay | undefined
   log(level: string, message: string): void
   hostCall(n: number, name: string, args: string): void
+  /** An answer or a timer is about to wake the guest up. */
+  woken(wake: Wake): void
+  /** It cannot follow the recording; `expected` says what should have come. */
+  diverged(expected: string): void
   /** The trampoline's capped string. It holds when the guest has come to rest: see `rested`. */
   answer(text: string): void
-  /** Code that was started by run, an answer or a timer has come to its end. */
+  /** It has answered, and the code that was under way has come to its end. */
   rested(): void
   /** The same, but badly: the isolate is gone, or nobody handled an error. */
   failed(error: unknown): void
@@ -24,8 +31,6 @@ export interface GuestHost {
 export type RunArguments = [string, string, number, string, number, string, string]
 
 const LEVELS = new Set(['debug', 'info', 'warn', 'error'])
-const MAX_TIMERS = 1000
-const MAX_DELAY_MS = 2 ** 31 - 1
 
 type Bind = (entry: unknown) => void
 type Invoke = (...args: RunArguments) => void
@@ -51,7 +56,7 @@ export class Guest {
   readonly id = ++lastId
   readonly skill: GuestSkill
   readonly #isolate: ivm.Isolate
-  readonly #timers = new Map<number, NodeJS.Timeout>()
+  readonly #wakes = new Wakes(() => this.#next())
   #host: GuestHost | undefined
   #invoke: ivm.Reference<Invoke> | undefined
   #deliver: ivm.Reference<Deliver> | undefined
@@ -61,6 +66,10 @@ export class Guest {
   #cpuLast = 0n
   #helpMs = 0
   #busy = 0
+  #settled = false
+  // The guest numbers its timers through all its calls; a recording counts them from 1 in each call.
+  #timersBefore = 0
+  #lastTimer = 0
   loaded = false
   /** Its last call took so little that the next one may run on our own thread: no hop to another one and back. */
   quick = false
@@ -86,6 +95,9 @@ export class Guest {
   /** Begins a call: its CPU time counts from here. */
   take(host: GuestHost): void {
     this.#host = host
+    this.#wakes.begin(host.replay)
+    this.#settled = false
+    this.#timersBefore = this.#lastTimer
     this.#helpMs = 0
     this.listens = false
     this.#cpuBefore = this.#readCpu()
@@ -94,8 +106,7 @@ export class Guest {
   /** Ends a call and its timers. Answers of host calls that are still under way find no call any more. */
   leave(): void {
     this.#host = undefined
-    for (const timer of this.#timers.values()) clearTimeout(timer)
-    this.#timers.clear()
+    this.#wakes.end()
   }
 
   /** CPU ms of the current call, also while it runs; with what our thread did for it. */
@@ -158,12 +169,34 @@ export class Guest {
       host?.failed(error)
       return
     }
-    host?.rested()
+    this.#rest(host)
   }
 
-  /** Gives the answer of host call `n` to the guest and runs what it wakes up. */
+  /** Keeps the answer of host call `n` until its turn has come. */
   deliver(n: number, ok: boolean, text: string): void {
-    this.#wake(this.#deliver?.apply(undefined, [n, ok, text]))
+    this.#wakes.answered(n, ok, text)
+  }
+
+  // One wake at a time, each with all that comes of it, so that their order is all there is to record.
+  #next(): void {
+    const host = this.#host
+    if (!host || this.#settled || this.#busy > 0) return
+    const wake = this.#wakes.next()
+    if (typeof wake === 'string') host.diverged(wake)
+    if (typeof wake !== 'number') return
+    host.woken(wake)
+    if (wake < 0) {
+      this.#wake(this.#fire?.apply(undefined, [this.#timersBefore - wake]))
+      return
+    }
+    const { ok, text } = this.#wakes.answer(wake)
+    this.#wake(this.#deliver?.apply(undefined, [wake, ok, text]))
+  }
+
+  #rest(host: GuestHost | undefined): void {
+    if (this.#busy > 0 || host !== this.#host) return
+    if (this.#settled) host?.rested()
+    else this.#next()
   }
 
   /** Fires ctx.signal; the reason is a DOMException of this name. */
@@ -177,7 +210,7 @@ export class Guest {
     Promise.resolve(running).then(
       () => {
         this.#busy--
-        host?.rested()
+        this.#rest(host)
       },
       (error: unknown) => {
         this.#busy--
@@ -200,20 +233,19 @@ export class Guest {
     if (what === 'log') host.log(LEVELS.has(name) ? name : 'info', text)
     else if (what === 'timer') this.#timer(name, n, Number(text))
     else if (what === 'signal') this.listens = true
-    else if (what === 'answer') host.answer(text)
-    else host.hostCall(n, name, text)
+    else if (what === 'answer') {
+      this.#settled = true
+      host.answer(text)
+    } else {
+      this.#wakes.asked(n)
+      host.hostCall(n, name, text)
+    }
   }
 
-  // The guest counts its timers; the host counts again, for a guest that got hold of `post`.
   #timer(action: string, id: number, ms: number): void {
-    clearTimeout(this.#timers.get(id))
-    this.#timers.delete(id)
-    if (action !== 'set' || this.#timers.size >= MAX_TIMERS) return
-    const wake = () => {
-      this.#timers.delete(id)
-      this.#wake(this.#fire?.apply(undefined, [id]))
-    }
-    this.#timers.set(id, setTimeout(wake, ms >= 1 ? Math.min(ms, MAX_DELAY_MS) : 1))
+    const n = id - this.#timersBefore
+    if (action === 'clear') this.#wakes.clearTimer(n)
+    else if (this.#wakes.setTimer(n, ms)) this.#lastTimer = id
   }
 
   #ask(what: unknown, texts: unknown[]): string {

@@ -2,8 +2,8 @@
 // of its own, so this event loop stays free to watch budgets, whatever a guest does.
 import type { MessagePort } from 'node:worker_threads'
 import { encodeFrame, type Frame, FrameDecoder, Kind, MAX_TO_CELL } from '../wire/frames.ts'
-import type { CallHead, Failure, LoadHead, Outcome } from '../wire/messages.ts'
-import { classify, readFailure } from './failure.ts'
+import type { CallHead, Failure, HostCallHead, LoadHead, Outcome } from '../wire/messages.ts'
+import { cancellation, classify, late, outOfMemory, readFailure, spent } from './failure.ts'
 import { Guest, type RunArguments } from './guest.ts'
 import { type GuestSkill, LoadError } from './link.ts'
 
@@ -27,6 +27,8 @@ interface Call {
   settled: () => void
   /** Set when a budget ended the call; what its isolate says afterwards is noise. */
   verdict: Failure | undefined
+  /** What woke the guest up since the last frame that told of it. */
+  wakes: number[] | undefined
 }
 
 const WATCH_MS = 10
@@ -34,8 +36,6 @@ const LAST_WORD_MS = 40
 const STUCK_MS = 200 // below the supervisor's grace of 250 ms, so that the exact verdict arrives first
 const MAX_IDLE_GUESTS = 48
 const QUICK_CPU_MS = 1
-
-const cancellation: Failure = { code: 'SANDBOX_CANCELLED', message: 'the call was cancelled' }
 
 const skills = new Map<string, GuestSkill>()
 const calls = new Map<number, Call>()
@@ -90,7 +90,7 @@ function control(bytes: Uint8Array): void {
   each(bytes, (frame) => {
     const call = calls.get(frame.id)
     if (frame.kind === Kind.cancel) {
-      if (call) end(call, JSON.parse(frame.head.toString()).timedOut ? late(call) : cancellation)
+      if (call) end(call, JSON.parse(frame.head.toString()).timedOut ? late(call.head.wallMs) : cancellation)
       else cancelled.add(frame.id)
     } else if (frame.kind === Kind.hostResult && call?.guest && !call.verdict) {
       const { n, ok } = JSON.parse(frame.head.toString()) as { n: number; ok: boolean }
@@ -115,7 +115,8 @@ function start(id: number, head: CallHead, input: string): Promise<void> {
       answer: undefined,
       orphan: false,
       settled,
-      verdict: undefined
+      verdict: undefined,
+      wakes: undefined
     }
     calls.set(id, call)
     watch ??= setInterval(check, WATCH_MS)
@@ -138,11 +139,20 @@ async function execute(call: Call, input: string): Promise<void> {
   guest.take({
     time: head.time,
     seed: head.seed,
+    replay: head.replay,
     log: (level, message) => send(Kind.log, call.id, { level }, message),
     hostCall: (n, name, args) => {
       if (call.verdict) return // its last moments after ctx.signal: no more effects
       call.hostCalls++
-      send(Kind.hostCall, call.id, { n, name }, args)
+      send(Kind.hostCall, call.id, { n, name, ...wakes(call) } satisfies HostCallHead, args)
+    },
+    woken: (wake) => {
+      if (call.wakes === undefined) call.wakes = [wake]
+      else call.wakes.push(wake)
+    },
+    diverged: (expected) => {
+      call.verdict ??= { code: 'SANDBOX_DIVERGED', message: `the tool does not follow the recording: ${expected}` }
+      fail(call, call.verdict)
     },
     answer: (text) => {
       call.answer = text
@@ -154,8 +164,7 @@ async function execute(call: Call, input: string): Promise<void> {
       call.verdict ??= outOfTime(call, error) ?? classify(call.guest, error)
       fail(call, call.verdict)
     },
-    catastrophe: () =>
-      fail(call, { code: 'SANDBOX_MEMORY', message: 'the skill ran out of memory', limit: 'memoryMb', stuck: true })
+    catastrophe: () => fail(call, { ...outOfMemory, stuck: true })
   })
   if (!guest.loaded) await guest.load()
   const { time, seed, hostCalls } = head
@@ -194,7 +203,7 @@ function runHere(call: Call, guest: Guest, args: RunArguments): void {
 /** For the error of isolated-vm's own timeout; the guest cannot throw it, its errors come as the trampoline's string. */
 function outOfTime(call: Call, error: unknown): Failure | undefined {
   if (!(error instanceof Error) || error.message !== 'Script execution timed out.') return undefined
-  return performance.now() - call.startedAt > call.head.wallMs ? late(call) : spent(call)
+  return performance.now() - call.startedAt > call.head.wallMs ? late(call.head.wallMs) : spent(call.head.cpuMs)
 }
 
 function conclude(call: Call, answer: string): void {
@@ -223,20 +232,10 @@ function end(call: Call, verdict: Failure): void {
   setTimeout(() => fail(call, { ...verdict, stuck: true }), STUCK_MS)
 }
 
-function late(call: Call): Failure {
-  const message = `the tool did not answer within ${call.head.wallMs} ms`
-  return { code: 'SANDBOX_TIMEOUT', message, limit: 'wallMs' }
-}
-
-function spent(call: Call): Failure {
-  const message = `the tool used more than ${call.head.cpuMs} ms of CPU time`
-  return { code: 'SANDBOX_TIMEOUT', message, limit: 'cpuMs' }
-}
-
 function over(call: Call, cpu: number): boolean {
   const { cpuMs: maxCpu, wallMs: maxWall } = call.head
-  if (cpu > maxCpu) end(call, spent(call))
-  else if (performance.now() - call.startedAt > maxWall) end(call, late(call))
+  if (cpu > maxCpu) end(call, spent(maxCpu))
+  else if (performance.now() - call.startedAt > maxWall) end(call, late(maxWall))
   else return false
   return true
 }
@@ -250,7 +249,14 @@ function cpuMs(call: Call): number {
 }
 
 function outcome(call: Call): Outcome {
-  return { cpuMs: Math.round(cpuMs(call) * 1000) / 1000, isolate: call.guest?.id ?? 0, hostCalls: call.hostCalls }
+  const cpu = Math.round(cpuMs(call) * 1000) / 1000
+  return { cpuMs: cpu, isolate: call.guest?.id ?? 0, hostCalls: call.hostCalls, ...wakes(call) }
+}
+
+function wakes(call: Call): { wakes?: number[] } | undefined {
+  const found = call.wakes
+  call.wakes = undefined
+  return found && { wakes: found }
 }
 
 function fail(call: Call, failure: Failure): void {

@@ -9,9 +9,10 @@ import { refuseJson } from './check-json.ts'
 import { answerHostCall } from './host-call.ts'
 import { cancelled, type Job } from './job.ts'
 import type { CellKind } from './launch.ts'
+import { Meter } from './meter.ts'
 import { cellPid, killCell, killGroup, rssMb } from './proc.ts'
-import { type Answer, readAnswer, readLog } from './read.ts'
-import { failed } from './verdict.ts'
+import { type Answer, readAnswer, readHostCall, readLog } from './read.ts'
+import { failed, replayable } from './verdict.ts'
 
 const START_MS = 10_000
 const MAX_LOG_LINES = 1100 // the guest stops at 1000; more comes only from a cell that was taken over
@@ -67,7 +68,9 @@ export class CellProcess {
   readonly #socket: Duplex
   readonly #decoder = new FrameDecoder(MAX_FROM_CELL)
   readonly #skills = new Set<string>()
-  readonly #generations = new Map<number, number>()
+  /** By the cell's number of them; `calls` that ended there. */
+  readonly #isolates = new Map<number, { generation: number; calls: number }>()
+  readonly #meter = new Meter()
   readonly #starting: { cancel(): void }
   #pid: number
   #strays = 0
@@ -117,7 +120,7 @@ export class CellProcess {
   }
 
   start(job: Job): void {
-    const { clock, graceMs, memoryMb } = this.#owner
+    const { clock, memoryMb } = this.#owner
     const { call } = job
     const id = this.#owner.nextJobId()
     if (this.jobs.size === 0) this.#hold(true)
@@ -125,8 +128,8 @@ export class CellProcess {
     this.sessions.add(call.sessionId)
     this.tenants.add(call.tenantId)
     this.runs++
-    job.attempts++
-    job.startedAt = clock.monotonic()
+    this.#meter.open++
+    job.begin(clock, this.#meter)
     if (!this.#skills.has(call.skill.digest)) {
       this.#skills.add(call.skill.digest)
       const head: LoadHead = { digest: call.skill.digest, entry: call.skill.entry }
@@ -136,26 +139,30 @@ export class CellProcess {
     }
     const memory = Math.min(Math.max(8, Math.ceil(call.limits.memoryMb)), memoryMb / 2)
     this.#send(Kind.call, id, job.head(memory), call.input)
-    const stop = () => {
-      this.#send(Kind.cancel, id, { timedOut: job.timedOut })
-      job.after(clock, graceMs, () => this.kill(job.timedOut ? 'wallMs' : 'cancel', job))
-    }
     job.after(clock, call.limits.wallMs, () => {
       job.timedOut = true
-      stop()
+      this.#stop(id, job)
     })
     job.onAbort(() => {
+      this.#meter.read(this.#pid)
       job.reject(cancelled())
-      stop()
+      this.#stop(id, job)
     })
+  }
+
+  #stop(id: number, job: Job): void {
+    const { clock, graceMs } = this.#owner
+    this.#send(Kind.cancel, id, { timedOut: job.timedOut })
+    job.after(clock, graceMs, () => this.kill(job.timedOut ? 'wallMs' : 'cancel', job))
   }
 
   endSession(sessionId: string): void {
     if (this.sessions.delete(sessionId)) this.#send(Kind.endSession, 0, { sessionId })
   }
 
-  /** Reads the resident memory and kills the cell above the limit. */
+  /** Reads CPU time and resident memory, and kills the cell above the limit. */
   poll(): void {
+    this.#meter.read(this.#pid)
     this.rss = rssMb(this.#pid) ?? this.rss
     if (this.rss > this.#owner.memoryMb) this.kill('memory', undefined, 'SANDBOX_MEMORY')
   }
@@ -165,6 +172,7 @@ export class CellProcess {
     if (this.#death || this.state === 'dead') return
     this.#death = { reason, killed: reason !== 'crash', blame, code }
     this.state = 'retiring'
+    this.#meter.read(this.#pid)
     this.#hold(true)
     const outer = this.#child.pid
     if (outer === undefined) return
@@ -257,7 +265,8 @@ export class CellProcess {
     }
     if (frame.kind === Kind.log) this.#log(job, frame)
     else if (frame.kind === Kind.hostCall) this.#hostCall(job, frame)
-    else if (frame.kind === Kind.result || frame.kind === Kind.error) this.#answer(job, frame, readAnswer(frame))
+    else if (frame.kind === Kind.result || frame.kind === Kind.error)
+      this.#answer(job, frame, readAnswer(frame, job.asked))
     else throw new Error('unknown frame')
   }
 
@@ -265,7 +274,8 @@ export class CellProcess {
     const entry = readLog(frame)
     job.logBytes += frame.tail.length
     if (++job.logLines > MAX_LOG_LINES || job.logBytes > MAX_LOG_BYTES) this.kill('flood', job)
-    else if (!job.settled) {
+    else if (!job.settled && job.logLines > job.logsPassed) {
+      job.logsPassed = job.logLines
       try {
         job.call.onLog?.(entry)
       } catch (err) {
@@ -281,34 +291,38 @@ export class CellProcess {
       this.kill('flood', job)
       return
     }
-    answerHostCall(job, frame).then(
-      ({ n, ok, text }) => {
-        job.hostFlying--
-        // The call may be over: its isolate must not hear of this any more.
-        if (this.jobs.get(frame.id) === job) this.#send(Kind.hostResult, frame.id, { n, ok }, text)
-      },
-      () => this.kill('protocol', job)
-    )
+    const question = readHostCall(frame, job.asked)
+    job.asked++
+    if (question.wakes) job.woken(question.wakes)
+    const answer = answerHostCall(job, question)
+    if (answer === undefined) this.#stop(frame.id, job)
+    answer?.then(({ n, ok, text }) => {
+      // The call may be over, or run elsewhere: its isolate must not hear of this any more.
+      if (this.jobs.get(frame.id) !== job) return
+      job.hostFlying--
+      this.#send(Kind.hostResult, frame.id, { n, ok }, text)
+    })
   }
 
   #answer(job: Job, frame: Frame, answer: Answer): void {
     const { failure } = answer
+    if (failure?.code === 'SANDBOX_DIVERGED' && !job.replays) throw new Error('nothing to diverge from')
+    if (answer.wakes) job.woken(answer.wakes)
     if (failure?.stuck) {
+      job.claimedMs = answer.cpuMs
       const code = failure.code === 'SANDBOX_MEMORY' ? failure.code : 'SANDBOX_KILLED'
       this.kill(failure.limit ?? 'stuck', job, code)
       return
     }
     const wallMs = this.#owner.clock.monotonic() - job.startedAt
-    const known = this.#generations.get(answer.isolate)
-    const generation = known ?? this.#owner.nextGeneration()
-    if (known === undefined) this.#generations.set(answer.isolate, generation)
+    const { generation, nth } = this.#isolate(answer.isolate)
     const details = { cpuMs: answer.cpuMs, wallMs, generation, hostCalls: job.hostCalls }
+    const usage = { ...details, nth, wakes: job.wakes, replayable: replayable(failure?.code), killed: false }
     const invalid = failure ? undefined : refuseJson(answer.output)
-    if (failure) job.reject(failed(job, failure, details))
-    else if (invalid?.startsWith('nested'))
-      job.reject(new SandboxError('RESULT_TOO_LARGE', `the result is ${invalid}`, { details }))
-    else if (invalid) job.reject(new SandboxError('SKILL_RESULT_INVALID', `the result has a ${invalid}`, { details }))
-    else job.resolve({ output: answer.output, ...details })
+    if (failure) job.reject(failed(job, failure, details), usage)
+    else if (invalid) job.reject(refused(invalid, details), usage)
+    else job.resolve({ output: answer.output, ...details, usage })
+    this.#meter.ended(Math.min(answer.cpuMs, wallMs))
     this.jobs.delete(frame.id)
     job.stopTimers()
     if (this.jobs.size === 0) {
@@ -317,4 +331,20 @@ export class CellProcess {
     }
     this.#owner.freed(this)
   }
+
+  /** Its generation and how many calls it had before this one. 0 is no isolate: the call ended before it had one. */
+  #isolate(id: number): { generation: number; nth: number } {
+    if (id === 0) return { generation: 0, nth: 0 }
+    let known = this.#isolates.get(id)
+    if (known === undefined) {
+      known = { generation: this.#owner.nextGeneration(), calls: 0 }
+      this.#isolates.set(id, known)
+    }
+    return { generation: known.generation, nth: known.calls++ }
+  }
+}
+
+function refused(invalid: string, details: Record<string, unknown>): SandboxError {
+  if (invalid.startsWith('nested')) return new SandboxError('RESULT_TOO_LARGE', `the result is ${invalid}`, { details })
+  return new SandboxError('SKILL_RESULT_INVALID', `the result has a ${invalid}`, { details })
 }

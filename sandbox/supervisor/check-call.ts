@@ -1,6 +1,6 @@
 import { SandboxError } from '../errors.ts'
 import type { SandboxCall } from '../types.ts'
-import { MAX_TEXT } from '../wire/frames.ts'
+import { MAX_TEXT, MAX_TIMERS } from '../wire/frames.ts'
 import { cancelled } from './job.ts'
 
 const CAPABILITY = /^[a-z][a-zA-Z0-9]{0,40}(\.[a-z][a-zA-Z0-9]{0,40})?$/
@@ -18,6 +18,13 @@ export function checkCall(call: SandboxCall): void {
   for (const name of Object.keys(call.data ?? {}))
     if (!DATA.test(name) || RESERVED.has(name) || call.capabilities.some((one) => one.split('.')[0] === name))
       throw new TypeError(`ctx.${name} cannot be data`)
-  for (const limit of Object.values(call.limits))
+  const { replay, limits } = call
+  if (replay && (replay.wakes.length > limits.hostCalls + MAX_TIMERS || !replay.wakes.every(isWake)))
+    throw new TypeError('replay.wakes are the usage.wakes of an earlier run')
+  for (const limit of Object.values(limits))
     if (!(limit >= 0) || !Number.isFinite(limit)) throw new TypeError('limits are finite numbers, 0 or more')
+}
+
+function isWake(wake: unknown): boolean {
+  return Number.isSafeInteger(wake) && wake !== 0
 }

@@ -1,7 +1,9 @@
-import { type Frame, MAX_ARGS, MAX_TEXT } from '../wire/frames.ts'
+import type { SandboxCall } from '../types.ts'
+import { MAX_ARGS, MAX_TEXT } from '../wire/frames.ts'
 import { refuseJson } from './check-json.ts'
 import type { Job } from './job.ts'
-import { readHostCall } from './read.ts'
+import type { HostQuestion } from './read.ts'
+import { strayed } from './verdict.ts'
 
 /** What goes back to the guest: JSON text of a value, or of {code, message}. */
 export interface HostAnswer {
@@ -11,38 +13,47 @@ export interface HostAnswer {
 }
 
 /**
- * Answers one host call of a job. The guest's own closure keeps budgets and names already; here they are kept again, for
- * a cell whose native code was taken over. Never rejects; throws on a malformed frame.
+ * Answers one host call of a job: the caller, or the journal when an earlier attempt of the job has made it already, be its
+ * answer here or still under way. The guest's own closure keeps budgets and names already; here they are kept again, for
+ * a cell whose native code was taken over. Never rejects.
+ * @returns undefined when the journal has another call at this place: the job has failed with that
  */
-export function answerHostCall(job: Job, frame: Frame): Promise<HostAnswer> {
-  const { n, name, args } = readHostCall(frame)
-  const refuse = (code: string, message: string): HostAnswer => ({
-    n,
-    ok: false,
-    text: JSON.stringify({ code, message })
-  })
-  const { call } = job
-  const { onHostCall } = call
-  if (job.hostCalls >= call.limits.hostCalls)
-    return Promise.resolve(refuse('SANDBOX_HOST_CALLS', 'host call limit reached'))
-  job.hostCalls++
-  if (name === 'log' || !onHostCall || !call.capabilities.includes(name))
-    return Promise.resolve(refuse('CAPABILITY_DENIED', `${name} was not granted`))
-  if (Buffer.byteLength(args) > MAX_ARGS)
-    return Promise.resolve(refuse('ARGUMENTS_TOO_LARGE', 'arguments are 256 KiB at most'))
-  const bad = refuseJson(args)
-  if (bad) return Promise.resolve(refuse('ARGUMENTS_INVALID', `arguments: ${bad}`))
-  const ask = async (): Promise<HostAnswer> => {
-    try {
-      const text = await onHostCall.call(call, name, args)
-      if (Buffer.byteLength(text) > MAX_TEXT) return refuse('HOST_RESULT_TOO_LARGE', 'the answer is larger than 1 MiB')
-      return { n, ok: true, text }
-    } catch (error) {
-      const shown = publicError(error)
-      return refuse(shown.code, shown.message)
-    }
+export function answerHostCall(job: Job, question: HostQuestion): Promise<HostAnswer> | undefined {
+  const { n, name, args } = question
+  const { call, journal } = job
+  if (n > call.limits.hostCalls) return Promise.resolve(refusal(n, 'SANDBOX_HOST_CALLS', 'host call limit reached'))
+  if (n <= job.hostCalls) {
+    const known = journal.get(n)
+    if (known?.name === name && known.args === args) return known.answer
+    job.reject(strayed(job, `host call ${n} is ${name}, and not what it was before`, n))
+    return undefined
   }
-  return ask()
+  job.hostCalls = n
+  const answer = ask(call, question)
+  if (job.repeatable) journal.add({ name, args, answer })
+  return answer
+}
+
+async function ask(call: SandboxCall, { n, name, args }: HostQuestion): Promise<HostAnswer> {
+  const { onHostCall } = call
+  if (name === 'log' || !onHostCall || !call.capabilities.includes(name))
+    return refusal(n, 'CAPABILITY_DENIED', `${name} was not granted`)
+  if (Buffer.byteLength(args) > MAX_ARGS) return refusal(n, 'ARGUMENTS_TOO_LARGE', 'arguments are 256 KiB at most')
+  const bad = refuseJson(args)
+  if (bad) return refusal(n, 'ARGUMENTS_INVALID', `arguments: ${bad}`)
+  try {
+    const text = await onHostCall.call(call, name, args, n)
+    if (Buffer.byteLength(text) > MAX_TEXT)
+      return refusal(n, 'HOST_RESULT_TOO_LARGE', 'the answer is larger than 1 MiB')
+    return { n, ok: true, text }
+  } catch (error) {
+    const shown = publicError(error)
+    return refusal(n, shown.code, shown.message)
+  }
+}
+
+function refusal(n: number, code: string, message: string): HostAnswer {
+  return { n, ok: false, text: JSON.stringify({ code, message }) }
 }
 
 // Only an error that was made for authors (it has a CODE) shows its message; one of node's own may hold paths.

@@ -1,12 +1,13 @@
 // Reads what a cell sent. Every function throws on a wrong shape: the supervisor then kills the cell.
 import type { SandboxErrorCode } from '../errors.ts'
-import { type Frame, Kind, MAX_MESSAGE, MAX_TEXT } from '../wire/frames.ts'
+import { type Frame, Kind, MAX_MESSAGE, MAX_TEXT, MAX_TIMERS } from '../wire/frames.ts'
 import { FAILURE_CODES } from '../wire/messages.ts'
 
 export interface Answer {
   output: string
   cpuMs: number
   isolate: number
+  wakes: readonly number[] | undefined
   failure:
     | {
         code: SandboxErrorCode
@@ -19,9 +20,16 @@ export interface Answer {
     | undefined
 }
 
-export function readAnswer(frame: Frame): Answer {
+/** `asked`: host calls that the cell has made for this call. */
+export function readAnswer(frame: Frame, asked: number): Answer {
   const head = object(frame.head)
-  const answer: Answer = { output: '', cpuMs: number(head.cpuMs), isolate: number(head.isolate), failure: undefined }
+  const answer: Answer = {
+    output: '',
+    cpuMs: number(head.cpuMs),
+    isolate: number(head.isolate),
+    wakes: wakes(head.wakes, asked),
+    failure: undefined
+  }
   if (frame.kind === Kind.result) {
     if (frame.tail.length > MAX_TEXT) throw new Error('result too long')
     return { ...answer, output: frame.tail.toString() }
@@ -39,9 +47,32 @@ export function readAnswer(frame: Frame): Answer {
   return { ...answer, failure }
 }
 
-export function readHostCall(frame: Frame): { n: number; name: string; args: string } {
+export interface HostQuestion {
+  n: number
+  name: string
+  args: string
+  wakes: readonly number[] | undefined
+}
+
+/** `asked`: host calls that the cell has made for this call, before this one. */
+export function readHostCall(frame: Frame, asked: number): HostQuestion {
   const head = object(frame.head)
-  return { n: number(head.n), name: text(head.name, 100), args: frame.tail.toString() }
+  // In program order, none left out: who repeats a call finds its answer by this number.
+  if (head.n !== asked + 1) throw new Error('host calls are counted 1, 2, 3')
+  return {
+    n: head.n,
+    name: text(head.name, 100),
+    args: frame.tail.toString(),
+    wakes: wakes(head.wakes, asked)
+  }
+}
+
+function wakes(value: unknown, asked: number): readonly number[] | undefined {
+  if (value === undefined) return undefined
+  if (!Array.isArray(value) || value.length === 0) throw new Error('no list of wakes')
+  for (const wake of value)
+    if (!Number.isInteger(wake) || wake === 0 || wake > asked || wake < -MAX_TIMERS) throw new Error('no such wake')
+  return value as number[]
 }
 
 export function readLog(frame: Frame): { level: string; message: string } {

@@ -1,4 +1,5 @@
-import { SandboxError } from '../errors.ts'
+import { SandboxError, type SandboxErrorCode } from '../errors.ts'
+import type { SandboxUsage } from '../types.ts'
 import type { Death } from './cell-process.ts'
 import { cancelled, type Job } from './job.ts'
 import type { Answer } from './read.ts'
@@ -13,19 +14,40 @@ const CAUSES: Record<string, string> = {
   unread: 'it did not read what it was sent'
 }
 
+// Where they end a call depends on the clock, on the machine or on others: another run ends elsewhere.
+const BY_LIMIT = new Set<SandboxErrorCode>([
+  'SANDBOX_TIMEOUT',
+  'SANDBOX_MEMORY',
+  'SANDBOX_CANCELLED',
+  'SANDBOX_DIVERGED'
+])
+
+export function replayable(code: SandboxErrorCode | undefined): boolean {
+  return code === undefined || !BY_LIMIT.has(code)
+}
+
 /** The error of a call whose cell answered it with a failure. */
 export function failed(
   job: Job,
   failure: NonNullable<Answer['failure']>,
   details: Record<string, unknown>
 ): SandboxError {
-  if (failure.code === 'SANDBOX_CANCELLED') {
-    if (!job.timedOut) return cancelled()
-    const timeout = { details: { ...details, limit: 'wallMs' } }
-    return new SandboxError('SANDBOX_TIMEOUT', `the tool did not answer within ${job.call.limits.wallMs} ms`, timeout)
-  }
+  if (failure.code === 'SANDBOX_CANCELLED') return job.timedOut ? late(job, details) : cancelled()
+  if (failure.code === 'SANDBOX_DIVERGED' && !job.call.replay) return strayed(job, failure.message)
   const { code, message, name, stack, limit } = failure
   return new SandboxError(code, message, { details: { ...details, name, stack, limit } })
+}
+
+/** A second attempt did not do what the first one did: it cannot be finished, another run from the start can. */
+export function strayed(job: Job, message: string, n?: number): SandboxError {
+  const details = { reason: 'diverged', hostCalls: job.hostCalls, ...(n !== undefined && { n }) }
+  const text = `the cell of this call was killed for another one, and the second attempt went another way: ${message}`
+  return new SandboxError('SANDBOX_KILLED', text, { retryable: true, details })
+}
+
+function late(job: Job, details: Record<string, unknown>, usage?: SandboxUsage): SandboxError {
+  const message = `the tool did not answer within ${job.call.limits.wallMs} ms`
+  return new SandboxError('SANDBOX_TIMEOUT', message, { details: { ...details, limit: 'wallMs' }, usage })
 }
 
 /**
@@ -47,10 +69,12 @@ export function afterDeath(job: Job, blame: Job | undefined, why: Death): Sandbo
     const cause = CAUSES[why.reason] ?? why.reason
     const message = why.code === 'SANDBOX_MEMORY' ? memory : `the skill's process was killed: ${cause}`
     // A SIGKILL that we did not send came from the system, not from the skill.
-    return new SandboxError(why.code, message, { retryable: !why.killed && why.signal === 'SIGKILL', details })
+    const usage = job.estimate(1, true)
+    return new SandboxError(why.code, message, { retryable: !why.killed && why.signal === 'SIGKILL', details, usage })
   }
-  // A host call has had an effect already: only the caller knows whether it may happen twice.
-  if (job.hostCalls === 0 && job.attempts < 2) return undefined
+  const usage = job.estimate(blame ? 0 : job.evenShare, true)
+  if (job.timedOut) return late(job, details, usage)
+  if (job.repeatable) return undefined
   const message = 'the cell of this call was killed, perhaps because of another call'
-  return new SandboxError('SANDBOX_KILLED', message, { retryable: true, details })
+  return new SandboxError('SANDBOX_KILLED', message, { retryable: true, details, usage })
 }

@@ -12,7 +12,7 @@ export const Kind = {
   ready: 16,
   result: 17, // id: call; head Outcome; tail: output
   error: 18, // id: call; head Outcome & Failure
-  hostCall: 19, // id: call; head {n, name}; tail: JSON text of the arguments
+  hostCall: 19, // id: call; head HostCallHead; tail: JSON text of the arguments
   log: 20 // id: call; head {level}; tail: message
 } as const
 
@@ -21,6 +21,8 @@ export const MAX_FROM_CELL = 1024 * 1024 + 64 * 1024 // a result of 1 MiB and it
 export const MAX_TEXT = 1024 * 1024
 export const MAX_ARGS = 256 * 1024
 export const MAX_MESSAGE = 16 * 1024
+
+export const MAX_TIMERS = 1000 // set per call, at all
 
 const HEADER = 13
 

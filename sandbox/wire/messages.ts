@@ -12,6 +12,16 @@ export interface CallHead {
   seed: string
   capabilities: string[]
   data: Readonly<Record<string, unknown>>
+  replay?: Replay
+}
+
+/**
+ * The order in which answers and timers are to wake the guest up (see HostCallHead). When all are used up, an `open` one
+ * goes on by the clock (a retry knows the first part only); otherwise the guest must have come to its end.
+ */
+export interface Replay {
+  wakes: readonly number[]
+  open: boolean
 }
 
 /** Head of Kind.result and Kind.error. `isolate` is the cell's own number of the isolate. */
@@ -19,6 +29,18 @@ export interface Outcome {
   cpuMs: number
   isolate: number
   hostCalls: number
+  wakes?: number[]
+}
+
+/**
+ * Head of Kind.hostCall. `wakes`, here and in Outcome: what woke the guest up since the last frame that said so, n for the
+ * answer of host call n, -n for the call's n-th timer; left out when nothing did. So the supervisor knows at each host call
+ * what led to it, whatever becomes of the cell.
+ */
+export interface HostCallHead {
+  n: number
+  name: string
+  wakes?: number[]
 }
 
 /** More of the head of Kind.error. */
@@ -45,5 +67,6 @@ export const FAILURE_CODES = [
   'SKILL_RESULT_INVALID',
   'SKILL_LOAD_FAILED',
   'SANDBOX_HOST_CALLS',
-  'SANDBOX_CANCELLED'
+  'SANDBOX_CANCELLED',
+  'SANDBOX_DIVERGED'
 ] as const
