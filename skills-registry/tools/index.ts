@@ -4,10 +4,11 @@ import type { Ports } from '#core/ports/ports.ts'
 import { Sandbox } from '#sandbox/index.ts'
 import { SkillLoader } from '#skills-registry/loader.ts'
 import type { Capability } from './capability.ts'
-import { sandboxChecks } from './doctor.ts'
+import { layerChecks, sandboxChecks } from './doctor.ts'
 import { ToolQuarantined, ToolQuarantineLifted } from './events.ts'
 import { ToolsOptions } from './options.ts'
 import { createPort } from './port.ts'
+import { probeChecks } from './probes.ts'
 import { Quarantine, refuseQuarantined } from './quarantine/quarantine.ts'
 import { quarantinePermissions, quarantineRoutes } from './quarantine/routes.ts'
 import { createResolve } from './resolve.ts'
@@ -31,6 +32,8 @@ const tools = definePlugin<ToolsOptions>({
     app.addHook('onClose', () => sandbox.close())
     app.health.add('sandbox', () => describeSandbox(sandbox), { required: options.sandbox.require === 'strict' })
     for (const check of sandboxChecks(sandbox)) app.doctor.add('tenancy', check)
+    const checks = [...layerChecks(sandbox), ...probeChecks({ sandbox, clock: app.clock })]
+    for (const check of checks) app.doctor.add('sandbox', check)
 
     const loader = new SkillLoader(objects)
     const capabilities: Capability[] = []

@@ -9,7 +9,7 @@ import { openHome } from '#test/support/server-home.ts'
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** Where the lines of a family are seen red, each by its own name. A line of no family here is a mistake. */
-const provenBy: Readonly<Record<string, string>> = {
+const provenBy: Readonly<Record<string, string | string[]>> = {
   audit: 'core/audit/test/doctor.test.ts',
   hmac: 'core/db/test/doctor.test.ts',
   log: 'core/doctor/test/scrubber.test.ts',
@@ -20,7 +20,7 @@ const provenBy: Readonly<Record<string, string>> = {
   rls: 'core/db/test/doctor.test.ts',
   roles: 'core/db/test/doctor.test.ts',
   rows: 'core/db/test/doctor.test.ts',
-  sandbox: 'skills-registry/test/doctor.test.ts',
+  sandbox: ['skills-registry/tools/test/doctor.test.ts', 'skills-registry/tools/test/doctor-sandbox.test.ts'],
   tenants: 'core/tenants/test/doctor.test.ts',
   vault: 'core/vault/test/doctor.test.ts'
 }
@@ -74,7 +74,15 @@ t.test('an operator asks a running server whether its tenants are apart', async 
         family
       )
     }
-    t.match(await agentos(t, 'doctor'), { code: 0 }, 'nor in the other groups')
+    const all = JSON.parse((await agentos(t, 'doctor', '--json')).out).reports as { group: string; checks: Line[] }[]
+    t.strictSame(
+      all.flatMap(({ checks }) => checks.filter(({ ok }) => ok === false)),
+      [],
+      'nor in the other groups'
+    )
+    const sandbox = all.find(({ group }) => group === 'sandbox')?.checks ?? []
+    t.ok(sandbox.length >= 10, 'the walls of a cell, and calls that are really made')
+    lines.push(...sandbox)
   })
 
   await t.test('a table whose row level security is not forced any more is a red line with what to do', async (t) => {
@@ -99,7 +107,8 @@ t.test('an operator asks a running server whether its tenants are apart', async 
   await t.test('each line has a test that breaks the thing and sees it red', async (t) => {
     for (const { name } of lines) {
       const family = name.split('.', 1)[0] ?? ''
-      const text = await readFile(join(root, provenBy[family] ?? 'nowhere'), 'utf8').catch(() => '')
+      const files = [provenBy[family] ?? 'nowhere'].flat().map((file) => join(root, file))
+      const text = (await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')))).join('\n')
       t.match(text, seenRed(name), `${name}: no test in ${provenBy[family]} sees it red`)
       t.notMatch(text, seenRed(`${family}.of-nobody`), 'and none sees a line that is not there')
     }
