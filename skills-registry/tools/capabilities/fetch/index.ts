@@ -1,0 +1,71 @@
+import { type AuditEntry, audit } from '#core/audit/audit.ts'
+import type { Clock } from '#core/clock.ts'
+import type { Db } from '#core/db/index.ts'
+import { must } from '#core/must.ts'
+import type { SecretsPort } from '#core/ports/secrets.ts'
+import { type Capability, CapabilityError, method } from '../../capability.ts'
+import { FetchArguments } from './arguments.ts'
+import { createGuard } from './guard.ts'
+import { FETCH_LIMITS, type FetchLimits, Journey } from './journey.ts'
+import { createResolve, type Resolve } from './resolve.ts'
+
+export interface FetchDeps {
+  clock: Clock
+  db: Db
+  /** Asked when a request needs a secret. */
+  secrets: () => SecretsPort
+  /** The machine's DNS servers, unless said. */
+  resolve?: Resolve
+  /** For tests: where the sockets go, and whose certificates count. */
+  connect?: { port?: number; ca?: string }
+  /** CIDRs that the operator opened; metadata services stay closed. */
+  allowAddresses?: readonly string[]
+  /** Names, addresses and CIDRs of the platform itself. */
+  ownHosts?: readonly string[]
+  limits?: Partial<FetchLimits>
+}
+
+/**
+ * `fetch`: one https request of a skill to a host and by a method that were granted to it; README.md has the rules.
+ * @throws TypeError for an address in the options that is none
+ */
+export function createFetchCapability(deps: FetchDeps): Capability {
+  const { clock, db, secrets } = deps
+  const journeyDeps = {
+    clock,
+    db,
+    secrets,
+    resolve: deps.resolve ?? createResolve(),
+    guard: createGuard(deps),
+    limits: { ...FETCH_LIMITS, ...deps.limits },
+    connect: deps.connect ?? {}
+  }
+  // What the audit log gets is more than the guest does (bytes, time): it waits here for the transaction of the journal.
+  const entries = new WeakMap<object, AuditEntry>()
+  return {
+    name: 'fetch',
+    names: ({ fetch }) => (fetch && fetch.length > 0 ? ['fetch'] : []),
+    methods: {
+      fetch: method<FetchArguments>({
+        args: FetchArguments,
+        async outside(call, [args]) {
+          const journey = new Journey(journeyDeps, call, args)
+          const entry = (error: string | null) => journey.trip.audited(call, (text) => journey.mask.text(text), error)
+          try {
+            const answer = await journey.run()
+            entries.set(answer, entry(null))
+            return answer
+          } catch (error) {
+            // What was sent may have had its effect, and a cancelled call journals nothing.
+            if (journey.trip.sent) {
+              const code = error instanceof CapabilityError ? error.code : 'HOST_CALL_FAILED'
+              await db.tenant(call.context, (tx) => audit(tx, entry(code)))
+            }
+            throw error
+          }
+        },
+        audit: (_call, _args, answer) => must(entries.get(answer as object), 'the audit entry of a fetch')
+      })
+    }
+  }
+}
