@@ -23,6 +23,7 @@ export class Wakes {
   #due: Wake[] = []
   #replay: Replay | undefined
   #at = 0
+  #lastAsked = 0
   #used = false
 
   /** @param possible something came true: when the guest is at rest, `next()` may be asked again */
@@ -33,13 +34,13 @@ export class Wakes {
   begin(replay: Replay | undefined): void {
     this.#at = 0
     this.#replay = replay
-    if (replay?.open && replay.wakes.length === 0) this.#replay = undefined
   }
 
   /** Drops everything of the call that ended. */
   end(): void {
     if (!this.#used) return
     this.#used = false
+    this.#lastAsked = 0
     for (const timer of this.#timers.values()) if (typeof timer !== 'number') clearTimeout(timer)
     this.#timers.clear()
     this.#asked.clear()
@@ -51,6 +52,7 @@ export class Wakes {
   asked(n: number): void {
     this.#used = true
     this.#asked.add(n)
+    this.#lastAsked = n
   }
 
   answered(n: number, ok: boolean, text: string): void {
@@ -80,8 +82,12 @@ export class Wakes {
    * expected when it cannot follow the recording.
    */
   next(): Wake | string | undefined {
-    if (this.#replay && this.#at === this.#replay.wakes.length && this.#replay.open) this.#goOn()
-    if (this.#replay) return this.#recorded(this.#replay.wakes)
+    const replay = this.#replay
+    if (replay) {
+      if (replay.hostCalls === undefined || this.#at < replay.wakes.length) return this.#recorded(replay.wakes)
+      if (this.#lastAsked < replay.hostCalls) return `host call ${this.#lastAsked + 1} is not made`
+      this.#goOn()
+    }
     for (;;) {
       const wake = this.#due.shift()
       if (wake === undefined || this.#take(wake)) return wake

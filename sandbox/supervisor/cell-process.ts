@@ -12,7 +12,7 @@ import type { CellKind } from './launch.ts'
 import { Meter } from './meter.ts'
 import { cellPid, killCell, killGroup, rssMb } from './proc.ts'
 import { type Answer, readAnswer, readHostCall, readLog } from './read.ts'
-import { failed, replayable } from './verdict.ts'
+import { failed, replayable, strayed } from './verdict.ts'
 
 const START_MS = 10_000
 const MAX_LOG_LINES = 1100 // the guest stops at 1000; more comes only from a cell that was taken over
@@ -296,7 +296,7 @@ export class CellProcess {
     if (question.wakes) job.woken(question.wakes)
     const answer = answerHostCall(job, question)
     if (answer === undefined) this.#stop(frame.id, job)
-    answer?.then(({ n, ok, text }) => {
+    void answer?.then(({ n, ok, text }) => {
       // The call may be over, or run elsewhere: its isolate must not hear of this any more.
       if (this.jobs.get(frame.id) !== job) return
       job.hostFlying--
@@ -319,7 +319,10 @@ export class CellProcess {
     const details = { cpuMs: answer.cpuMs, wallMs, generation, hostCalls: job.hostCalls }
     const usage = { ...details, nth, wakes: job.wakes, replayable: replayable(failure?.code), killed: false }
     const invalid = failure ? undefined : refuseJson(answer.output)
-    if (failure) job.reject(failed(job, failure, details), usage)
+    if (usage.replayable && job.asked < job.hostCalls) {
+      const n = job.asked + 1
+      job.reject(strayed(job, `host call ${n} is not made`, n))
+    } else if (failure) job.reject(failed(job, failure, details), usage)
     else if (invalid) job.reject(refused(invalid, details), usage)
     else job.resolve({ output: answer.output, ...details, usage })
     this.#meter.ended(Math.min(answer.cpuMs, wallMs))

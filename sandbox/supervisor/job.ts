@@ -44,7 +44,7 @@ export class Job {
 
   constructor(call: SandboxCall) {
     this.call = call
-    if (call.replay) this.#replay = { wakes: call.replay.wakes, open: false }
+    if (call.replay) this.#replay = { wakes: call.replay.wakes }
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
@@ -58,7 +58,7 @@ export class Job {
     this.#mark = meter.mark
     this.startedAt = clock.monotonic()
     if (++this.attempts === 1) return
-    this.#replay = this.call.replay ? { wakes: this.call.replay.wakes, open: false } : { wakes: this.wakes, open: true }
+    if (!this.call.replay) this.#replay = { wakes: this.wakes, hostCalls: this.hostCalls }
     this.wakes = NO_WAKES
     this.asked = 0
     this.hostFlying = 0

@@ -42,7 +42,7 @@ t.test('by the clock: in the order in which things came true, without what was c
 
 t.test('a timer is one of the call: 1 to 1000, whole', (t) => {
   const { wakes } = bookkeeping()
-  wakes.begin({ wakes: [], open: false })
+  wakes.begin({ wakes: [] })
   t.strictSame(
     [0, -1, 1001, 1.5, Number.NaN, 1, 1000].map((n) => wakes.setTimer(n, 1)),
     [false, false, false, false, false, true, true]
@@ -52,7 +52,7 @@ t.test('a timer is one of the call: 1 to 1000, whole', (t) => {
 
 t.test('by a recording: in its order, whatever came first, and it says where that ends', (t) => {
   const { wakes } = bookkeeping()
-  wakes.begin({ wakes: [2, -1, 1, -2], open: false })
+  wakes.begin({ wakes: [2, -1, 1, -2] })
   for (const n of [1, 2]) wakes.asked(n)
   wakes.setTimer(1, 1e9)
   wakes.answered(1, true, '1')
@@ -67,7 +67,7 @@ t.test('by a recording: in its order, whatever came first, and it says where tha
   t.equal(wakes.next(), -2)
   t.equal(wakes.next(), 'the recording ends after 4 wakes, the tool still waits for nothing that could come')
   wakes.end()
-  wakes.begin({ wakes: [3], open: false })
+  wakes.begin({ wakes: [3] })
   wakes.asked(1)
   t.equal(wakes.next(), 'wake 1 of 1 is the answer of host call 3, the tool waits for host call 1')
   t.end()
@@ -75,7 +75,7 @@ t.test('by a recording: in its order, whatever came first, and it says where tha
 
 t.test('when the known part of an open recording is over, the clock goes on', async (t) => {
   const { wakes, came } = bookkeeping()
-  wakes.begin({ wakes: [-2, 1], open: true })
+  wakes.begin({ wakes: [-2, 1], hostCalls: 2 })
   for (const n of [1, 2]) wakes.setTimer(n, n)
   for (const n of [1, 2]) wakes.asked(n)
   wakes.answered(2, true, '2')
@@ -90,4 +90,10 @@ t.test('when the known part of an open recording is over, the clock goes on', as
   t.equal(wakes.next(), undefined)
   await came1
   t.equal(wakes.next(), -1)
+  wakes.end()
+  wakes.begin({ wakes: [1], hostCalls: 2 })
+  wakes.asked(1)
+  wakes.answered(1, true, '1')
+  t.equal(wakes.next(), 1)
+  t.equal(wakes.next(), 'host call 2 is not made')
 })

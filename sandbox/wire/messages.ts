@@ -16,12 +16,12 @@ export interface CallHead {
 }
 
 /**
- * The order in which answers and timers are to wake the guest up (see HostCallHead). When all are used up, an `open` one
- * goes on by the clock (a retry knows the first part only); otherwise the guest must have come to its end.
+ * The order in which answers and timers are to wake the guest up (see HostCallHead). When all are used up, the guest must
+ * have come to its end. With `hostCalls` it must have made that many and goes on by the clock: a retry knows the first part.
  */
 export interface Replay {
   wakes: readonly number[]
-  open: boolean
+  hostCalls?: number
 }
 
 /** Head of Kind.result and Kind.error. `isolate` is the cell's own number of the isolate. */
