@@ -12,6 +12,9 @@ const PARTS = [
   'url',
   'clone',
   'crypto',
+  'headers',
+  'fetch',
+  'capabilities',
   'trampoline'
 ]
 

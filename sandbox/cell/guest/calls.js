@@ -149,7 +149,7 @@
     try {
       start(waiter)
     } catch (error) {
-      waiter.reject(error)
+      waiter.reject(kit.placed(error, waiter.site))
     }
     return promise
   }

@@ -37,6 +37,8 @@
   kit.remove = (map, key) => apply(mapDelete, map, [key])
   kit.clear = (map) => apply(mapClear, map, [])
   kit.each = (map, run) => apply(mapForEach, map, [run])
+  /** String(value), except that a symbol throws. */
+  kit.text = (value) => `${value}`
   kit.indexOf = (text, part) => apply(indexOf, text, [part])
   kit.lower = (text) => apply(toLowerCase, text, [])
   kit.upper = (text) => apply(toUpperCase, text, [])
@@ -93,7 +95,7 @@
   kit.fromBase64 = (text) => apply(fromBase64, Bytes, [text])
 
   kit.hide = (target, name, value) =>
-    defineProperty(target, name, { value, writable: true, enumerable: false, configurable: true })
+    defineProperty(target, name, { __proto__: null, value, writable: true, enumerable: false, configurable: true })
 
   /** Globals that most skills never touch are built by their first use: a new isolate must stay cheap. */
   kit.lazy = (names, build) => {

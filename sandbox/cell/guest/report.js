@@ -3,6 +3,7 @@
   const { post, apply, slice, freeze, keys, isArray, stringify, hide, utf8Bytes } = kit
   const NativeString = kit.String
   const NativeError = kit.Error
+  const NativeTypeError = kit.TypeError
 
   const MAX_TEXT = 1048576
   const MAX_MESSAGE = 16384
@@ -161,18 +162,29 @@
     lines = 0
     bytes = 0
   }
-  /**
-   * An Error with a code, as host calls and limits give it to the skill. With a `site` its stack is that of the line
-   * which asked, for an answer wakes up nobody's line.
-   */
+  // The stack of the line that asked: an answer wakes up nobody's line, and our own frames would push the author's out.
+  const place = (error, site) => {
+    const stack = read(site, 'stack')
+    const at = kit.indexOf(stack, '\n    at ')
+    hide(error, 'stack', `${read(error, 'name')}: ${read(error, 'message')}${at < 0 ? '' : apply(slice, stack, [at])}`)
+  }
+  /** An Error with a code, as host calls and limits give it to the skill. `site`: see kit.siteOf. */
   kit.codedError = (code, message, site) => {
     const error = new NativeError(message)
     hide(error, 'code', code)
-    if (site !== undefined) {
-      const stack = read(site, 'stack')
-      const at = kit.indexOf(stack, '\n    at ')
-      hide(error, 'stack', `Error: ${message}${at < 0 ? '' : apply(slice, stack, [at])}`)
-    }
+    if (site !== undefined) place(error, site)
+    return error
+  }
+
+  let latest
+  /** What is wrong with an argument; kit.placed gives it the stack of the call. */
+  kit.wrong = (message) => {
+    latest = new NativeTypeError(message)
+    hide(latest, 'code', 'ARGUMENTS_INVALID')
+    return latest
+  }
+  kit.placed = (error, site) => {
+    if (error === latest) place(error, site)
     return error
   }
 }

@@ -1,7 +1,9 @@
 // URL and URLSearchParams: https://url.spec.whatwg.org. The host parses (strings in, strings out), the list of pairs is ours.
 ;(kit) => {
-  const { ask, parse } = kit
+  const { ask, parse, codeAt } = kit
   const MAX_URL = 65536
+  const MORE = { __proto__: null, '!': '%21', "'": '%27', '(': '%28', ')': '%29', '~': '%7E' }
+  const encodeComponent = encodeURIComponent
   const PARTS = 'href origin protocol username password host hostname port pathname search hash'.split(' ')
 
   kit.url = kit.lazy(['URL', 'URLSearchParams'], () => {
@@ -15,10 +17,19 @@
       return ask('url', ...texts)
     }
 
-    const encode = (text) =>
-      encodeURIComponent(text.toWellFormed())
-        .replace(/%20/g, '+')
-        .replace(/[!'()~]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
+    // application/x-www-form-urlencoded escapes more than encodeURIComponent. No method of a string: they are the guest's.
+    const encode = (text) => {
+      const escaped = encodeComponent(kit.wellFormed(text))
+      let encoded = ''
+      for (let i = 0; i < escaped.length; i++) {
+        const code = codeAt(escaped, i)
+        if (code === 0x25 && codeAt(escaped, i + 1) === 0x32 && codeAt(escaped, i + 2) === 0x30) {
+          encoded += '+'
+          i += 2
+        } else encoded += MORE[escaped[i]] ?? escaped[i]
+      }
+      return encoded
+    }
     const decode = (text) => {
       const spaced = text.replace(/\+/g, ' ')
       try {
@@ -41,7 +52,11 @@
           return at < 0 ? [decode(pair), ''] : [decode(pair.slice(0, at)), decode(pair.slice(at + 1))]
         })
 
-    const toText = (pairs) => pairs.map(([name, value]) => `${encode(name)}=${encode(value)}`).join('&')
+    const toText = (pairs) => {
+      let text = ''
+      for (let i = 0; i < pairs.length; i++) text += `${i > 0 ? '&' : ''}${encode(pairs[i][0])}=${encode(pairs[i][1])}`
+      return text
+    }
 
     const link = Symbol('link')
     const reset = Symbol('reset')

@@ -20,7 +20,7 @@ const WALK = (start: string) => `
 
 // All that a skill finds beside the language; language and web names are sandbox/README.md's.
 const DOCUMENTED =
-  'AbortController AbortSignal DOMException Event EventTarget TextDecoder TextEncoder URL URLSearchParams atob btoa clearTimeout console crypto queueMicrotask setTimeout structuredClone'
+  'AbortController AbortSignal DOMException Event EventTarget Headers TextDecoder TextEncoder URL URLSearchParams atob btoa clearTimeout console crypto queueMicrotask setTimeout structuredClone'
 
 export const escapes: AttackClass[] = [
   {
