@@ -49,6 +49,8 @@ const trustProxy = z.string().transform((text, context): string[] | number | fal
   return z.NEVER
 })
 
+const list = z.string().transform((text) => text.split(',').map((part) => part.trim().toLowerCase()))
+
 function isCidr(text: string): boolean {
   const [address = '', bits, more] = text.split('/')
   const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1
@@ -175,6 +177,19 @@ export const variables = {
     example: 'best',
     schema: z.enum(['strict', 'best'])
   },
+  SKILL_FETCH_ALLOW: {
+    about:
+      'Addresses or CIDRs, comma-separated, that skills may reach although they are not public: services of your own. ' +
+      'Default none.',
+    example: '10.20.0.0/16',
+    schema: list.pipe(z.array(z.string().refine(isCidr)))
+  },
+  SKILL_FETCH_DENY: {
+    about:
+      'Names, addresses or CIDRs, comma-separated, that no skill may reach: this platform as the world sees it. Default none.',
+    example: 'agents.example.com,203.0.113.7',
+    schema: list.pipe(z.array(z.string().refine((text) => isCidr(text) || /^[a-z0-9.-]{1,253}$/.test(text))))
+  },
   AGENTOS_CONCURRENCY: {
     about: 'Sessions that this host runs at once, 1 to 10000. Default 64.',
     example: '64',
@@ -219,6 +234,8 @@ export interface Env {
   /** Whoever set it wants it on a terminal too. */
   logLevelIsSet: boolean
   sandboxRequire: 'strict' | 'best'
+  /** What skills may reach beyond public addresses (CIDRs), and what they may not reach at all (names too). */
+  skillFetch: { allow: readonly string[]; deny: readonly string[] }
   concurrency: number
   /** null: for ever. */
   eventRetentionDays: number | null
@@ -284,6 +301,7 @@ export function loadEnv(source: Source = process.env): Env {
     logLevel: read('LOG_LEVEL') ?? 'info',
     logLevelIsSet: Boolean(source.LOG_LEVEL),
     sandboxRequire: read('SANDBOX_REQUIRE') ?? 'best',
+    skillFetch: { allow: read('SKILL_FETCH_ALLOW') ?? [], deny: read('SKILL_FETCH_DENY') ?? [] },
     concurrency: read('AGENTOS_CONCURRENCY') ?? 64,
     eventRetentionDays: read('EVENT_RETENTION_DAYS') ?? null,
     crashAt: crashAt ?? null

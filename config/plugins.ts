@@ -13,8 +13,11 @@ import type { Env } from './env.ts'
 /** The plans and their limits: the numbers are config's. */
 export const planTable = PlanTable.parse(JSON.parse(readFileSync(new URL('./plans.json', import.meta.url), 'utf8')))
 
+/** Tool calls of a tenant that may run at once on a host: plans.json says nothing of them, so these numbers are ours. */
+const toolCalls = { free: 4, pro: 16, enterprise: null }
+
 /** Every room of this server, with its options; the boot order follows from their needs. */
-export function seats(env: Pick<Env, 'home' | 'sandboxRequire'> & Partial<Pick<Env, 'secret'>>): Seat[] {
+export function seats(env: Pick<Env, 'home' | 'sandboxRequire'> & Partial<Pick<Env, 'secret' | 'skillFetch'>>): Seat[] {
   // Hosts of one database share the secret, and by it the registry's key: each trusts what the others counter-signed.
   const keySeed = env.secret && deriveSecrets(env.secret).registryKeySeed
   return [
@@ -26,8 +29,14 @@ export function seats(env: Pick<Env, 'home' | 'sandboxRequire'> & Partial<Pick<E
         ...(keySeed ? { keySeed } : {})
       }
     },
-    { room: tools, options: { sandbox: { require: env.sandboxRequire } } },
-    { room: pulse, options: { plans: planTable } }
+    {
+      room: tools,
+      options: {
+        sandbox: { require: env.sandboxRequire },
+        fetch: { allowAddresses: env.skillFetch?.allow, ownHosts: env.skillFetch?.deny }
+      }
+    },
+    { room: pulse, options: { plans: planTable, toolCalls } }
   ]
 }
 

@@ -3,6 +3,13 @@ import { definePlugin } from '#core/plugin.ts'
 import type { Ports } from '#core/ports/ports.ts'
 import { Sandbox } from '#sandbox/index.ts'
 import { SkillLoader } from '#skills-registry/loader.ts'
+import { createEventsCapability } from './capabilities/events.ts'
+import { createFetchCapability } from './capabilities/fetch/index.ts'
+import { createFilesCapability } from './capabilities/files.ts'
+import { createModelCapability } from './capabilities/model.ts'
+import { secretsCapability } from './capabilities/secrets.ts'
+import { createStorageCapability } from './capabilities/storage.ts'
+import { createToolsCapability } from './capabilities/tools.ts'
 import type { Capability } from './capability.ts'
 import { layerChecks, sandboxChecks } from './doctor.ts'
 import { ToolQuarantined, ToolQuarantineLifted } from './events.ts'
@@ -12,7 +19,9 @@ import { probeChecks } from './probes.ts'
 import { Quarantine, refuseQuarantined } from './quarantine/quarantine.ts'
 import { quarantinePermissions, quarantineRoutes } from './quarantine/routes.ts'
 import { createResolve } from './resolve.ts'
-import { createRunner } from './run.ts'
+import { filePermissions, fileRoutes } from './routes/files.ts'
+import { storagePermissions, storageRoutes } from './routes/storage.ts'
+import { createRunner, type RunTool } from './run.ts'
 
 /** Runs the tools of installed skills: sandbox, capabilities, budgets, journal, quarantine. */
 const tools = definePlugin<ToolsOptions>({
@@ -21,9 +30,17 @@ const tools = definePlugin<ToolsOptions>({
   options: ToolsOptions,
   provides: ['tools'],
   emits: [ToolQuarantined, ToolQuarantineLifted],
-  permissions: quarantinePermissions,
+  permissions: { ...quarantinePermissions, ...storagePermissions, ...filePermissions },
   uses: ['secrets'],
-  tables: ['tools.host_call', 'tools.crash', 'tools.quarantine'],
+  tables: [
+    'tools.host_call',
+    'tools.storage',
+    'tools.storage_use',
+    'tools.file',
+    'tools.workspace',
+    'tools.crash',
+    'tools.quarantine'
+  ],
   migrations: new URL('./sql/', import.meta.url),
   register(app, options) {
     const objects = app.getDecorator<ObjectStore>('objects')
@@ -36,14 +53,24 @@ const tools = definePlugin<ToolsOptions>({
     for (const check of checks) app.doctor.add('sandbox', check)
 
     const loader = new SkillLoader(objects)
-    const capabilities: Capability[] = []
-    const offered = new Set(capabilities.map(({ name }) => name as string))
+    const capabilities: Capability[] = [
+      secretsCapability,
+      createFetchCapability({ clock: app.clock, db: app.db, secrets: () => ports.get('secrets'), ...options.fetch }),
+      createStorageCapability(options.storage),
+      createFilesCapability({ objects, limits: options.files }),
+      createEventsCapability({ bus: app.bus }),
+      createModelCapability({ port: () => (ports.has('model') ? ports.get('model') : undefined) }),
+      createToolsCapability({ run: (...asked) => run(...asked) })
+    ]
+    const offered = new Set<string>(capabilities.map(({ name }) => name))
     const quarantine = new Quarantine({ db: app.db, bus: app.bus, clock: app.clock, log: app.log })
     quarantineRoutes(app, quarantine)
-    const run = createRunner({ db: app.db, log: app.log, sandbox, loader, objects, quarantine, capabilities })
+    storageRoutes(app, options.storage)
+    fileRoutes(app, { objects, limits: options.files })
+    const run: RunTool = createRunner({ db: app.db, log: app.log, sandbox, loader, objects, quarantine, capabilities })
     const resolve = createResolve({
       loader,
-      offers: (permission) => offered.has(permission),
+      offers: (permission) => offered.has(permission) && (permission !== 'model' || ports.has('model')),
       refuse: refuseQuarantined
     })
     ports.provide('tools', createPort({ loader, objects, sandbox, resolve, run }))

@@ -1,4 +1,7 @@
 import { z } from 'zod'
+import type { Resolve } from './capabilities/fetch/resolve.ts'
+import { FilesOptions } from './capabilities/files-options.ts'
+import { StorageOptions } from './capabilities/storage-options.ts'
 
 export const ToolsOptions = z.strictObject({
   sandbox: z
@@ -10,11 +13,16 @@ export const ToolsOptions = z.strictObject({
     .prefault({}),
   fetch: z
     .strictObject({
-      /** Addresses (CIDR) that skills may reach although they are not public: the operator's own services. */
-      allow: z.array(z.string()).default([]),
-      /** Names of this platform, which no skill may ask. */
-      ownHosts: z.array(z.string()).default([])
+      /** CIDRs that skills may reach although they are not public: services of the operator's own. */
+      allowAddresses: z.array(z.string()).default([]),
+      /** Names, addresses and CIDRs of this platform, which no skill may ask. */
+      ownHosts: z.array(z.string()).default([]),
+      /** For tests: answers instead of the machine's DNS, and where the sockets go. */
+      resolve: z.custom<Resolve>((value) => typeof value === 'function').optional(),
+      connect: z.strictObject({ port: z.int().optional(), ca: z.string().optional() }).optional()
     })
-    .prefault({})
+    .prefault({}),
+  storage: StorageOptions.prefault({}),
+  files: FilesOptions.prefault({})
 })
 export type ToolsOptions = z.output<typeof ToolsOptions>

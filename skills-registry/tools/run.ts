@@ -7,6 +7,7 @@ import { type Sandbox, type SandboxCall, SandboxError, type SandboxUsage } from 
 import type { LoadedSkill, SkillLoader } from '#skills-registry/loader.ts'
 import type { Permissions } from '#skills-registry/package/manifest.ts'
 import { CallBudget } from './budget.ts'
+import { guestData } from './capabilities/secrets.ts'
 import type { Capability, Method } from './capability.ts'
 import { findValidators, hold } from './hold.ts'
 import { type Caller, HostCalls } from './host-calls.ts'
@@ -167,7 +168,7 @@ function sandboxCall(
   const { tenantId, sessionId, step, attempt } = call
   const { limits, entry } = loaded.manifest
   const nested = place.chain.length > 1
-  const { secrets } = place.permissions
+  const data = guestData(place.permissions)
   return {
     tenantId,
     sessionId,
@@ -185,7 +186,7 @@ function sandboxCall(
     // Two calls of one tool in one step draw different numbers.
     seed: nested ? `${call.seed}:${place.effectKey}` : call.seed,
     capabilities: names,
-    ...(secrets && secrets.length > 0 ? { data: { secrets } } : {}),
+    ...(data ? { data } : {}),
     ...(call.concurrency === undefined ? {} : { concurrency: call.concurrency }),
     ...(nested ? { nested } : {}),
     onHostCall: async (name, args, n) => {

@@ -82,8 +82,8 @@ t.test('refs are resolved to the highest installed version of their range, and p
 
 t.test('a ref that cannot be used is named with its place', async (t) => {
   await installed({
-    name: '@acme/network',
-    manifest: { permissions: { fetch: [{ host: 'a.example.com', methods: ['GET'] }] } }
+    name: '@acme/thinker',
+    manifest: { permissions: { model: { tokens: 1000 } } }
   })
   const at = (index: number) => ({ details: { index, errors: [{ pointer: `/skills/${index}` }] } })
   await t.rejects(resolve(['@acme/math', '@acme/none']), { code: 'SKILLS_NOT_INSTALLED', ...at(1) })
@@ -91,7 +91,7 @@ t.test('a ref that cannot be used is named with its place', async (t) => {
   await t.rejects(resolve(['@acme/math', 'math']), { code: 'SKILLS_REF_INVALID', ...at(1) })
   await t.rejects(resolve([{ ref: '@acme/math', as: 'a.b' }]), { code: 'SKILLS_REF_INVALID', ...at(0) })
   await t.rejects(resolve(['@acme/math', '@acme/versions', '@acme/math']), { code: 'SKILLS_ALIAS_CONFLICT', ...at(2) })
-  await t.rejects(resolve(['@acme/network']), { code: 'SKILLS_CAPABILITY_UNAVAILABLE', ...at(0) })
+  await t.rejects(resolve(['@acme/thinker']), { code: 'SKILLS_CAPABILITY_UNAVAILABLE', ...at(0) })
   const other = await r.makeTenant()
   await t.rejects(resolve(['@acme/math'], other.tenantId), { code: 'SKILLS_NOT_INSTALLED' })
 })
