@@ -37,8 +37,8 @@ export interface HostCall {
 interface MethodBase<A> {
   /** Of the argument array as the guest sent it. A misfit is ARGUMENTS_INVALID with its pointer. */
   readonly args: ZodType<A>
-  /** The entry of its effect, in the transaction that journals the call; null where it only reads. */
-  readonly audit: ((call: HostCall, args: A, answer: unknown) => AuditEntry) | null
+  /** The entry of its effect, in the transaction that journals the call; null where it only reads, or changed nothing. */
+  readonly audit: ((call: HostCall, args: A, answer: unknown) => AuditEntry | null) | null
 }
 
 /** Answer and journal row in one transaction: exactly once. */
