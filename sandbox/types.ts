@@ -54,8 +54,9 @@ export interface SandboxCall {
   /**
    * Answers `ctx.<name>(...args)`. `args` is the JSON text of the argument array, at most 256 KiB; the answer is JSON text.
    * A rejection reaches the guest with its message only when it has a `code` in CAPITALS; otherwise as HOST_CALL_FAILED.
-   * `n` counts the call's host calls 1, 2, 3.. in the order in which the program made them. Each n is asked once, also
-   * when the call is tried again after its cell died for another's fault.
+   * `n` counts the call's host calls 1, 2, 3.. in the order in which the program made them; one that nobody waits for any
+   * more before it was sent leaves its number out. Each n is asked once, also when the call is tried again after its cell
+   * died for another's fault.
    */
   onHostCall?(name: string, args: string, n: number): Promise<string>
   onLog?(entry: { level: string; message: string }): void

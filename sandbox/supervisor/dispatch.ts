@@ -1,0 +1,180 @@
+// Which call starts next, and in which cell: queues, the concurrency of each tenant, and the shares of schedule.ts.
+import { SandboxError } from '../errors.ts'
+import type { SandboxCall, SandboxStatus } from '../types.ts'
+import type { CellProcess } from './cell-process.ts'
+import type { Cells } from './cells.ts'
+import { cancelled, type Job } from './job.ts'
+import { type Lane, Lanes } from './lanes.ts'
+import type { CellKind } from './launch.ts'
+import { type Account, FairShare } from './schedule.ts'
+import type { Settings } from './settings.ts'
+
+const MAX_NESTED = 64 // calls in one cell, nested ones included
+
+export class Dispatcher {
+  readonly #settings: Settings
+  readonly #cells: Cells
+  readonly #share: FairShare
+  readonly #lanes: Lanes
+
+  constructor(settings: Settings, cells: Cells) {
+    this.#settings = settings
+    this.#cells = cells
+    this.#share = new FairShare(settings.cores, (account) => this.#onCpu(account))
+    this.#lanes = new Lanes(this.#share)
+  }
+
+  get waiting(): number {
+    return this.#lanes.waiting
+  }
+
+  /** @throws SandboxError SANDBOX_BUSY when as many calls of the tenant wait as may */
+  checkRoom(call: SandboxCall): void {
+    const { waiting } = this.#share.account(call.tenantId)
+    if (waiting < this.#settings.queuePerTenant) return
+    const limit = call.concurrency ?? this.#settings.callsPerCell
+    throw new SandboxError(
+      'SANDBOX_BUSY',
+      `${waiting} calls of this tenant wait already, as many as may, and ${limit} of them run at once: try again later`,
+      { retryable: true, details: { waiting, limit } }
+    )
+  }
+
+  /** Queues a call; it starts with the next pump(). */
+  add(job: Job): void {
+    this.#share.asked(this.#share.account(job.call.tenantId), this.#settings.clock.monotonic())
+    const lane = this.#lanes.push(job, job.call.nested === true)
+    job.onAbort(() => {
+      const at = lane.queue.indexOf(job)
+      if (at >= 0) this.#lanes.remove(lane, at)
+      job.reject(cancelled())
+    })
+  }
+
+  /** Queues a call again whose cell died. */
+  again(job: Job): void {
+    this.#lanes.push(job, true)
+  }
+
+  /** Takes out what waits, of one kind or at all. */
+  drain(kind?: CellKind): Job[] {
+    return this.#lanes.drain(kind)
+  }
+
+  /** A call that ran is over. */
+  ended(tenantId: string, cpuMs: number): void {
+    this.#share.finished(this.#share.account(tenantId), cpuMs, this.#settings.clock.monotonic())
+  }
+
+  /** Does a call of this cell's tenant and kind wait to be tried alone? */
+  suspects({ kind, tenantId }: CellProcess): boolean {
+    for (const lane of this.#lanes.line)
+      if (lane.kind === kind && lane.tenantId === tenantId) return lane.queue.some((job) => job.alone)
+    return false
+  }
+
+  tenants(): SandboxStatus['share']['tenants'] {
+    const now = this.#settings.clock.monotonic()
+    return [...this.#share.accounts].map((account) => ({
+      tenantId: account.tenantId,
+      running: this.#running(account.tenantId),
+      waiting: account.waiting,
+      costMs: account.costMs ?? 0,
+      heavy: account.costMs !== undefined && this.#share.heavy(account, now)
+    }))
+  }
+
+  /** Starts what can be started: quick calls at once, tenants in turn; then the others, by the CPU they used. */
+  pump(): void {
+    const now = this.#settings.clock.monotonic()
+    const heavy: Lane[] = []
+    for (const lane of [...this.#lanes.line]) {
+      if (this.#share.heavy(lane.account, now)) heavy.push(lane)
+      else while (this.#serve(lane, now));
+    }
+    while (heavy.length > 0) {
+      let next = 0
+      for (let i = 1; i < heavy.length; i++)
+        if (this.#share.before((heavy[i] as Lane).account, (heavy[next] as Lane).account) < 0) next = i
+      const lane = heavy[next] as Lane
+      if (!this.#share.mayStart(lane.account, now) || !this.#serve(lane, now)) heavy.splice(next, 1)
+    }
+  }
+
+  /** @param used CPU ms of each tenant's cells in the last `wallMs` */
+  polled(used: ReadonlyMap<string, number>, wallMs: number): void {
+    const now = this.#settings.clock.monotonic()
+    let roomed = false
+    for (const account of this.#share.accounts) {
+      const cpuMs = used.get(account.tenantId)
+      if (cpuMs === undefined) continue
+      roomed = this.#share.measured(account, cpuMs, wallMs, now) || roomed
+      this.#cells.setLowest(account.tenantId, this.#share.greedy(account, now))
+    }
+    this.#share.prune(now, (account) => this.#cells.of(account.tenantId).some((cell) => cell.jobs.size > 0))
+    let wanted = 0
+    for (const lane of this.#lanes.line) if (lane.cellWantedAt !== undefined) wanted++
+    if (wanted > 0) this.#cells.makeRoom(wanted, now)
+    // What waits for a host call or a timer has left its slot without a word.
+    if (roomed || this.#lanes.waiting > 0) this.pump()
+  }
+
+  /** Starts one call of a lane, if there is a place. */
+  #serve(lane: Lane, now: number): boolean {
+    // Suspects wait for a cell of their own; the others must not wait behind them.
+    for (const alone of [false, true]) {
+      const at = lane.queue.findIndex((job) => job.alone === alone)
+      const job = lane.queue[at]
+      if (!job) continue
+      const cell = job.settled ? undefined : this.#place(lane, job, now)
+      if (!cell && !job.settled) continue
+      this.#lanes.remove(lane, at)
+      lane.cellWantedAt = undefined
+      cell?.start(job)
+      return true
+    }
+    return false
+  }
+
+  #place(lane: Lane, job: Job, now: number): CellProcess | undefined {
+    const { callsPerCell } = this.#settings
+    const { nested, sessionId, concurrency } = job.call
+    if (!nested && this.#running(lane.tenantId) >= Math.max(1, concurrency ?? callsPerCell)) return undefined
+    let mine = 0
+    let found: CellProcess | undefined
+    for (const cell of this.#cells.of(lane.tenantId)) {
+      if (cell.kind !== lane.kind || cell.alone !== job.alone) continue
+      if (cell.state !== 'ready' && cell.state !== 'starting') continue
+      mine++
+      if (cell.state !== 'ready' || !hasRoom(cell, job, callsPerCell)) continue
+      if (!found || (cell.sessions.has(sessionId) && !found.sessions.has(sessionId))) found = cell
+    }
+    if (found || mine > 0) return found // one cell per tenant and kind: it may be full or starting
+    const cell = this.#cells.bind(lane.tenantId, lane.kind, job.alone)
+    if (!cell) lane.cellWantedAt ??= now
+    return cell?.state === 'ready' ? cell : undefined
+  }
+
+  /** Calls in cells that may want CPU now: neither those that wait for a host call nor those seen asleep. */
+  #onCpu(account: Account): number {
+    let sum = 0
+    for (const cell of this.#cells.of(account.tenantId))
+      for (const job of cell.jobs.values()) if (job.hostFlying === 0 && job.startedAt > account.asleepAt) sum++
+    return sum
+  }
+
+  #running(tenantId: string): number {
+    let sum = 0
+    for (const cell of this.#cells.of(tenantId)) for (const job of cell.jobs.values()) if (!job.call.nested) sum++
+    return sum
+  }
+}
+
+function hasRoom(cell: CellProcess, job: Job, room: number): boolean {
+  if (job.alone) return cell.jobs.size === 0
+  if (cell.jobs.size < room) return true
+  if (job.call.nested) return cell.jobs.size < MAX_NESTED
+  let plain = 0
+  for (const one of cell.jobs.values()) if (!one.call.nested) plain++
+  return plain < room && cell.jobs.size < MAX_NESTED
+}
