@@ -1,9 +1,11 @@
+import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { CRASH_POINTS, type CrashPoint } from '#core/crash-point.ts'
 import { until } from '#test/support/until.ts'
+import { argument } from '#test/tenancy/support/proof.ts'
 import { Client, type Reply } from './client.ts'
 import { KeptHost } from './kept-host.ts'
 import { type Ledger, readLedgers } from './ledger.ts'
@@ -146,8 +148,38 @@ function essence(ledger: Ledger, verb: Verb) {
   }
 }
 
-t.test('every crash point lies on the way of a verb', async (t) => {
+// CI kills at each crash point on the way of one verb, another each time, and at one point of each verb; all of them with
+// `npm run test:whole`.
+const seed = argument('seed') ?? randomBytes(4).toString('hex')
+const whole = argument('whole') !== undefined
+t.comment(whole ? 'whole' : `--seed=${seed}`)
+const chosen = choose(new Random(seed))
+
+function choose(random: Random): Record<Verb, readonly CrashPoint[]> {
+  if (whole) return WAYS
+  const verbs = Object.keys(WAYS) as Verb[]
+  const taken = new Set<string>()
+  for (const point of CRASH_POINTS) {
+    const verb = random.pick(verbs.filter((one) => WAYS[one].includes(point)))
+    taken.add(`${verb} ${point}`)
+  }
+  for (const verb of verbs) {
+    if (![...taken].some((one) => one.startsWith(`${verb} `))) taken.add(`${verb} ${random.pick(WAYS[verb])}`)
+  }
+  const ofVerb = (verb: Verb) => WAYS[verb].filter((point) => taken.has(`${verb} ${point}`))
+  return {
+    create: ofVerb('create'),
+    step: ofVerb('step'),
+    pause: ofVerb('pause'),
+    resume: ofVerb('resume'),
+    cancel: ofVerb('cancel')
+  }
+}
+
+t.test('every crash point lies on the way of a verb, and is met in every run', async (t) => {
   t.strictSame(new Set(Object.values(WAYS).flat()), new Set(CRASH_POINTS))
+  t.strictSame(new Set(Object.values(chosen).flat()), new Set(CRASH_POINTS))
+  t.notOk(Object.values(chosen).some((points) => points.length === 0))
 })
 
 const lanes: Verb[][] = [
@@ -161,7 +193,7 @@ for (const verbs of lanes) {
     for (const verb of verbs) {
       const wanted = essence(await theatre.perform(verb, null), verb)
       t.equal(wanted.state, verb === 'cancel' ? 'FAILED' : 'COMPLETE')
-      for (const point of WAYS[verb]) {
+      for (const point of chosen[verb]) {
         const deaths = theatre.host.deaths.length
         const found = await theatre.perform(verb, point)
         t.strictSame(essence(found, verb), wanted, `${verb}, killed at ${point}`)

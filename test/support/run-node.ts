@@ -22,9 +22,15 @@ export interface Ended {
 const GRACE_MS = 5000
 const root = new URL('../../', import.meta.url)
 
+/** Where node keeps compiled modules, if it was told to (.ci/run): programs that a test starts load the same ones. */
+export const compileCache: Readonly<Record<string, string>> = process.env.NODE_COMPILE_CACHE
+  ? { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE }
+  : {}
+
 /**
  * Runs `node <path>` (from the root of the project) as a person would in another shell. It gets nothing of the test's
- * environment but PATH, so that neither tap's loaders nor a developer's DATABASE_URL reach it. Ended at the end of `t`.
+ * environment but PATH and node's compile cache, so that neither tap's loaders nor a developer's DATABASE_URL reach it.
+ * Ended at the end of `t`.
  */
 export function runNode(
   t: { teardown(done: () => unknown): void },
@@ -34,7 +40,7 @@ export function runNode(
 ): Program {
   const child = spawn(process.execPath, [new URL(path, root).pathname, ...args], {
     cwd: root.pathname,
-    env: { PATH: process.env.PATH ?? '', ...env },
+    env: { PATH: process.env.PATH ?? '', ...compileCache, ...env },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const text = { out: '', err: '' }

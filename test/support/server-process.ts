@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
+import { compileCache } from './run-node.ts'
 
 /** A server in a process of its own, as an operator would start it; a test kills it as an operator's machine would. */
 export interface ServerProcess {
@@ -18,12 +19,12 @@ export interface ServerProcess {
 const KEPT_LINES = 200
 
 /**
- * Starts `node <entry>`. It gets nothing of the test's environment but PATH, so that neither tap's loaders nor a
- * developer's DATABASE_URL reach it.
+ * Starts `node <entry>`. It gets nothing of the test's environment but PATH and node's compile cache, so that neither
+ * tap's loaders nor a developer's DATABASE_URL reach it.
  */
 export function spawnServer(entry: URL, args: readonly string[], env: Readonly<Record<string, string>>): ServerProcess {
   const child = spawn(process.execPath, [entry.pathname, ...args], {
-    env: { PATH: process.env.PATH ?? '', NODE_ENV: 'test', PORT: '0', LOG_LEVEL: 'warn', ...env },
+    env: { PATH: process.env.PATH ?? '', ...compileCache, NODE_ENV: 'test', PORT: '0', LOG_LEVEL: 'warn', ...env },
     stdio: ['pipe', 'pipe', 'pipe']
   })
   const lines: string[] = []
