@@ -85,7 +85,7 @@ export class Wakes {
     const replay = this.#replay
     if (replay) {
       if (replay.hostCalls === undefined || this.#at < replay.wakes.length) return this.#recorded(replay.wakes)
-      if (this.#lastAsked < replay.hostCalls) return `host call ${this.#lastAsked + 1} is not made`
+      if (this.#lastAsked < replay.hostCalls) return `host call ${replay.hostCalls} is not made`
       this.#goOn()
     }
     for (;;) {

@@ -292,7 +292,7 @@ export class CellProcess {
       return
     }
     const question = readHostCall(frame, job.asked)
-    job.asked++
+    job.asked = question.n
     if (question.wakes) job.woken(question.wakes)
     const answer = answerHostCall(job, question)
     if (answer === undefined) this.#stop(frame.id, job)
@@ -319,8 +319,8 @@ export class CellProcess {
     const details = { cpuMs: answer.cpuMs, wallMs, generation, hostCalls: job.hostCalls }
     const usage = { ...details, nth, wakes: job.wakes, replayable: replayable(failure?.code), killed: false }
     const invalid = failure ? undefined : refuseJson(answer.output)
-    if (usage.replayable && job.asked < job.hostCalls) {
-      const n = job.asked + 1
+    if (usage.replayable && job.asked < job.lastHostCall) {
+      const n = job.lastHostCall
       job.reject(strayed(job, `host call ${n} is not made`, n))
     } else if (failure) job.reject(failed(job, failure, details), usage)
     else if (invalid) job.reject(refused(invalid, details), usage)

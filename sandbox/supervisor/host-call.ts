@@ -22,15 +22,16 @@ export function answerHostCall(job: Job, question: HostQuestion): Promise<HostAn
   const { n, name, args } = question
   const { call, journal } = job
   if (n > call.limits.hostCalls) return Promise.resolve(refusal(n, 'SANDBOX_HOST_CALLS', 'host call limit reached'))
-  if (n <= job.hostCalls) {
+  if (n <= job.lastHostCall) {
     const known = journal.get(n)
     if (known?.name === name && known.args === args) return known.answer
     job.reject(strayed(job, `host call ${n} is ${name}, and not what it was before`, n))
     return undefined
   }
-  job.hostCalls = n
+  job.lastHostCall = n
+  job.hostCalls++
   const answer = ask(call, question)
-  if (job.repeatable) journal.add({ name, args, answer })
+  if (job.repeatable) journal.add(n, { name, args, answer })
   return answer
 }
 

@@ -14,11 +14,13 @@ export class Job {
   readonly promise: Promise<SandboxResult>
   /** Cells that this job was started on. */
   attempts = 0
-  /** Host calls that the caller was asked, each n once, whatever the attempts. */
+  /** Host calls that were answered here, each n once, whatever the attempts. */
   hostCalls = 0
+  /** The highest n of them. */
+  lastHostCall = 0
   /** Lines that onLog got; a second attempt says them again. */
   logsPassed = 0
-  // Of the running attempt: host calls made and not yet answered, lines and bytes of its log.
+  // Of the running attempt: n of the last host call, those not yet answered, lines and bytes of its log.
   asked = 0
   hostFlying = 0
   logLines = 0
@@ -58,7 +60,7 @@ export class Job {
     this.#mark = meter.mark
     this.startedAt = clock.monotonic()
     if (++this.attempts === 1) return
-    if (!this.call.replay) this.#replay = { wakes: this.wakes, hostCalls: this.hostCalls }
+    if (!this.call.replay) this.#replay = { wakes: this.wakes, hostCalls: this.lastHostCall }
     this.wakes = NO_WAKES
     this.asked = 0
     this.hostFlying = 0

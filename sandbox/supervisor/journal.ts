@@ -17,8 +17,8 @@ export interface JournalEntry {
  * in all journals of the process, are not kept: such a job is not run again.
  */
 export class Journal {
-  /** Host call n is at n - 1. */
-  readonly #entries: JournalEntry[] = []
+  /** By the n of the host call. */
+  readonly #entries = new Map<number, JournalEntry>()
   #bytes = 0
   #whole = true
 
@@ -27,17 +27,13 @@ export class Journal {
     return this.#whole
   }
 
-  get length(): number {
-    return this.#entries.length
-  }
-
   get(n: number): JournalEntry | undefined {
-    return this.#entries[n - 1]
+    return this.#entries.get(n)
   }
 
-  add(entry: JournalEntry): void {
+  add(n: number, entry: JournalEntry): void {
     if (!this.#whole) return
-    this.#entries.push(entry)
+    this.#entries.set(n, entry)
     this.#grow(entry.args.length)
     void entry.answer.then(({ text }) => this.#grow(text.length))
   }
@@ -45,7 +41,7 @@ export class Journal {
   /** Gives up what it holds: the job is over, or it cannot be run again. */
   drop(): void {
     this.#whole = false
-    this.#entries.length = 0
+    this.#entries.clear()
     allBytes -= this.#bytes
     this.#bytes = 0
   }

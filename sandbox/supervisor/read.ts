@@ -20,7 +20,7 @@ export interface Answer {
     | undefined
 }
 
-/** `asked`: host calls that the cell has made for this call. */
+/** `asked`: n of the last host call that the cell made for this call. */
 export function readAnswer(frame: Frame, asked: number): Answer {
   const head = object(frame.head)
   const answer: Answer = {
@@ -54,13 +54,14 @@ export interface HostQuestion {
   wakes: readonly number[] | undefined
 }
 
-/** `asked`: host calls that the cell has made for this call, before this one. */
+/** `asked`: n of the host call before this one. */
 export function readHostCall(frame: Frame, asked: number): HostQuestion {
   const head = object(frame.head)
-  // In program order, none left out: who repeats a call finds its answer by this number.
-  if (head.n !== asked + 1) throw new Error('host calls are counted 1, 2, 3')
+  const n = number(head.n)
+  // In program order, for a repeated call finds its answers by these numbers. Gaps are those that nobody waited for.
+  if (!Number.isSafeInteger(n) || n <= asked) throw new Error('host calls are numbered in their order')
   return {
-    n: head.n,
+    n,
     name: text(head.name, 100),
     args: frame.tail.toString(),
     wakes: wakes(head.wakes, asked)

@@ -17,7 +17,7 @@ export interface CallHead {
 
 /**
  * The order in which answers and timers are to wake the guest up (see HostCallHead). When all are used up, the guest must
- * have come to its end. With `hostCalls` it must have made that many and goes on by the clock: a retry knows the first part.
+ * have come to its end. With `hostCalls` it must have made the one of that n and goes on by the clock: a retry knows the first part.
  */
 export interface Replay {
   wakes: readonly number[]
