@@ -24,8 +24,8 @@ import { contend, type Measures, timed } from './contender.ts'
 const TENANTS = 50
 const CALLERS = 16
 const PER_TRANSACTION = 50
-/** created, started, progress, checkpoint, completed */
-const EVENTS_PER_SESSION = 5
+/** created, started, usage, progress, checkpoint, completed */
+const EVENTS_PER_SESSION = 6
 
 await contend(setUp)
 
@@ -59,7 +59,7 @@ async function setUp(url: string): Promise<Measures> {
   await buildApp({ kernel, rooms, kernelPorts: ['tools'], version: '0.0.0-bench' })
   await startKernel(kernel)
   const queueMax = { enterprise: 20_000 }
-  const sessions = new Sessions({ ...kernel, plans: planTable, queueMax })
+  const sessions = new Sessions({ ...kernel, plans: planTable, queueMax, toolCalls: {} })
   const tenants: string[] = []
   for (let n = 0; n < TENANTS; n++) {
     const tenant = await db.system((tx) => createTenant(tx, { name: `b${n}`, slug: `b${n}`, plan: 'enterprise' }))

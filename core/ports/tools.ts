@@ -106,6 +106,8 @@ export interface CallRecord {
   limits: ToolLimits
   /** Names in ctx. */
   capabilities: string[]
+  /** What ctx has beside them: the names of secrets. */
+  data?: Record<string, unknown>
   /** Which isolate ran it, and how many calls it had run before: module state follows from them. */
   generation: number
   nth: number
@@ -158,6 +160,7 @@ export interface ToolsPort {
   /**
    * What `agentos replay` needs of a session's calls: each with its exact input and host calls, and the modules of every
    * skill that they ran. Inside the caller's tenant transaction.
+   * @throws TOOLS_RECORDING_TOO_LARGE
    */
   recording(tx: Tx, tenantId: string, sessionId: string, records: readonly CallRecord[]): Promise<Recording>
 }
@@ -179,7 +182,7 @@ export interface Recording {
   sessionId: string
   skills: { digest: string; name: string; version: string; entry: string; files: Record<string, string> }[]
   /** In the order of their isolates, then as they ran. Calls that tools made of other tools stand there too. */
-  calls: (Omit<CallRecord, 'input'> & { input: string; session: object; host: RecordedHostCall[] })[]
+  calls: (Omit<CallRecord, 'input'> & { input: string; session: Record<string, unknown>; host: RecordedHostCall[] })[]
 }
 
 /**
@@ -219,6 +222,14 @@ const at = (index: number, detail: string, more: Record<string, unknown> = {}) =
   message: detail,
   details: { index, ...more, errors: [{ pointer: `/skills/${index}`, detail }] }
 })
+
+/** Longest recording, bytes of its texts: whoever makes or reads one holds all of it in memory. */
+export const MAX_RECORDING_BYTES = 64 * 1024 * 1024
+
+export const RecordingTooLarge = defineError('TOOLS_RECORDING_TOO_LARGE', 413, (bytes: number) => ({
+  message: `the recording of this session is longer than ${MAX_RECORDING_BYTES} bytes`,
+  details: { bytes, maxBytes: MAX_RECORDING_BYTES }
+}))
 
 /** `index` is null where the ref stands alone, as in the body of an install. */
 export const SkillRefInvalid = defineError('SKILLS_REF_INVALID', 400, (ref: string, index: number | null) => {

@@ -3,6 +3,8 @@ import { defineEvent } from '#core/events.ts'
 
 const sessionId = z.uuid()
 const subject = 'session'
+const count = z.int().min(0)
+const ms = z.number().min(0)
 
 /** `config` as far as it fits: without input above 4 KiB, and then with `truncated: true`. */
 export const SessionCreated = defineEvent('session.created', {
@@ -10,7 +12,7 @@ export const SessionCreated = defineEvent('session.created', {
   data: z.object({ sessionId, config: z.record(z.string(), z.unknown()), truncated: z.literal(true).optional() })
 })
 export const SessionStarted = defineEvent('session.started', { subject, data: z.object({ sessionId }) })
-/** `pct` is an integer and never falls. */
+/** `pct` is an integer and never falls; beside the one of a finished step, at most one a second while a step runs. */
 export const SessionProgress = defineEvent('session.progress', {
   subject,
   data: z.object({ sessionId, step: z.string(), pct: z.int().min(0).max(100) })
@@ -53,3 +55,27 @@ export const SessionRolledBack = defineEvent('session.rolled_back', {
     truncated: z.literal(true).optional()
   })
 })
+
+const usage = z.object({
+  sessionId,
+  key: z.string().describe('of the call, never twice in a session: what a ledger dedupes by'),
+  step: z.string(),
+  attempt: z.int().min(1),
+  outcome: z.enum(['done', 'retried', 'failed', 'undone', 'undo_failed', 'cut_off']),
+  skill: z.string(),
+  version: z.string(),
+  tool: z.string(),
+  cpuMs: ms.describe('to the microsecond'),
+  wallMs: ms,
+  hostCalls: count,
+  tokens: count,
+  calls: z.int().min(1).describe('of tools: its own, and one for each that it called'),
+  killed: z.boolean()
+})
+export type UsageData = z.output<typeof usage>
+
+/**
+ * What one attempt of a step used, in the commit of its outcome, whatever that is. `cut_off`: a command, a timer or the end of
+ * its host ended it, and no outcome will be; the same attempt may run again and is told then under its own key.
+ */
+export const SessionUsage = defineEvent('session.usage', { subject, data: usage })

@@ -15,9 +15,12 @@ import {
   SessionProgress,
   SessionResumed,
   SessionRolledBack,
-  SessionStarted
+  SessionStarted,
+  SessionUsage
 } from './events.ts'
+import type { LogLine } from './log.ts'
 import {
+  INITIAL,
   nextGate,
   nextUndo,
   type SessionContext,
@@ -61,6 +64,7 @@ export type SessionRow =
   | { kind: 'checkpoint'; id: string; step: string; snapshot: SessionProgressContext }
   | { kind: 'result'; result: unknown; resultRef: string | null }
   | { kind: 'paused'; pauseMs: number }
+  | { kind: 'log'; lines: readonly LogLine[] }
 
 type SessionApplied = Applied<SessionContext, SessionEvent>
 
@@ -101,7 +105,8 @@ function restore(row: ActorRow): SessionContext {
   const pinned = row.columns.pinned as Omit<SessionPlan, 'config'>
   const plan = { config: row.columns.config as SessionPlan['config'], ...pinned }
   // The claim grants a slot in SQL, which leaves the context as it was: the flag means something in PAUSED only.
-  return { ...progress, plan, resume: row.state === 'PAUSED' && progress.resume }
+  // INITIAL first: a row of an older version has not all the counters.
+  return { ...INITIAL, ...progress, plan, resume: row.state === 'PAUSED' && progress.resume }
 }
 
 /** Share of steps done, 0 to 100. */
@@ -109,7 +114,16 @@ export function percent(done: number, steps: number): number {
   return Math.floor((100 * done) / steps)
 }
 
+// The usage goes first: a stream of the session ends with the news that it failed.
 function announce(applied: SessionApplied): PendingEvent[] {
+  const usage = traceOf(applied.event)?.usage
+  const news = newsOf(applied)
+  return usage ? [pending(SessionUsage, applied.ref.id, usage), ...news] : news
+}
+
+const traceOf = (event: SessionEvent) => ('trace' in event ? event.trace : undefined)
+
+function newsOf(applied: SessionApplied): PendingEvent[] {
   const { ref, event, to, before, context } = applied
   const sessionId = ref.id
   const steps = context.plan.config.steps
@@ -201,6 +215,12 @@ export function sessionCreated(sessionId: string, config: SessionPlan['config'])
 }
 
 function rows(applied: SessionApplied): SessionRow[] {
+  const lines = traceOf(applied.event)?.lines ?? []
+  const own = ownRows(applied)
+  return lines.length > 0 ? [{ kind: 'log', lines }, ...own] : own
+}
+
+function ownRows(applied: SessionApplied): SessionRow[] {
   const { event, before, context, to, from } = applied
   if (event.type === 'CHECKPOINTED' && before.boundary && !before.boundary.saved) {
     const step = context.plan.config.steps[context.step - 1]?.id ?? ''

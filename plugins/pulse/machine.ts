@@ -2,6 +2,7 @@ import { assign, setup } from 'xstate'
 import type { PinnedSkill } from '#core/ports/tools.ts'
 import { SESSION_ERRORS } from './errors.ts'
 import type { SessionConfig } from './schema.ts'
+import { spend, type Trace, type Used } from './usage.ts'
 
 export interface SessionFailure {
   readonly code: string
@@ -20,6 +21,8 @@ export interface SessionPlan {
   readonly skills: readonly PinnedSkill[]
   /** The smaller of the config's and the plan's limit; null = unlimited. */
   readonly durationMs: number | null
+  /** Tool calls of the tenant that may run at once on a host, by its plan; null = unlimited. */
+  readonly toolCalls?: number | null
 }
 
 /** What a session remembers between commits. Outputs are in the journal, under `step:<id>`. */
@@ -38,6 +41,12 @@ export interface SessionProgressContext {
   /** Milliseconds of running so far. */
   readonly activeMs: number
   readonly cpuMs: number
+  readonly hostCalls: number
+  /** Of models, in and out. */
+  readonly tokens: number
+  /** What lies in pulse.log. */
+  readonly logLines: number
+  readonly logBytes: number
   /** Bytes of all outputs so far, as JSON text. */
   readonly outputBytes: number
   readonly resume: boolean
@@ -57,6 +66,10 @@ export const INITIAL: SessionProgressContext = {
   verdicts: {},
   activeMs: 0,
   cpuMs: 0,
+  hostCalls: 0,
+  tokens: 0,
+  logLines: 0,
+  logBytes: 0,
   outputBytes: 0,
   resume: false,
   rollback: 'no',
@@ -64,19 +77,12 @@ export const INITIAL: SessionProgressContext = {
   error: null
 }
 
-/** What a run of a step used, in milliseconds; `at` is the host's epoch ms at its end. */
-interface Used {
-  readonly activeMs: number
-  readonly cpuMs: number
-  readonly at: number
-}
-
 export type SessionEvent =
   | { type: 'QUEUE' }
   | { type: 'START' }
-  | { type: 'STEP_DONE'; used: Used; checkpointId: string; outputBytes: number }
-  | { type: 'STEP_RETRY'; used: Used; retryAt: number }
-  | { type: 'STEP_FAILED'; used: Used; error: SessionFailure }
+  | { type: 'STEP_DONE'; used: Used; trace?: Trace; checkpointId: string; outputBytes: number }
+  | { type: 'STEP_RETRY'; used: Used; trace?: Trace; retryAt: number }
+  | { type: 'STEP_FAILED'; used: Used; trace?: Trace; error: SessionFailure }
   | { type: 'BOUNDARY' }
   | { type: 'CHECKPOINTED' }
   | { type: 'GATE_PASSED'; gate: string }
@@ -90,8 +96,8 @@ export type SessionEvent =
   | { type: 'CANCEL' }
   | { type: 'EXPIRE'; code: string; message: string }
   | { type: 'ROLL_BACK' }
-  | { type: 'UNDONE'; step: string; undo: 'undone' | 'irreversible' }
-  | { type: 'UNDO_FAILED'; step: string; error: SessionFailure }
+  | { type: 'UNDONE'; step: string; undo: 'undone' | 'irreversible'; used?: Used; trace?: Trace }
+  | { type: 'UNDO_FAILED'; step: string; error: SessionFailure; used?: Used; trace?: Trace }
   | { type: 'ALL_UNDONE' }
 
 /** True where a checkpoint is due or a gate stands after the step just done; always after the last one. */
@@ -142,8 +148,7 @@ const machineSetup = setup({
             retryAt: null,
             since: event.used.at,
             outputBytes: context.outputBytes + event.outputBytes,
-            activeMs: context.activeMs + event.used.activeMs,
-            cpuMs: context.cpuMs + event.used.cpuMs,
+            ...spend(context, event),
             boundary: isBoundary(context) ? { checkpointId: event.checkpointId, saved: false } : null
           }
     ),
@@ -153,8 +158,7 @@ const machineSetup = setup({
         : {
             failures: context.failures + 1,
             retryAt: event.retryAt,
-            activeMs: context.activeMs + event.used.activeMs,
-            cpuMs: context.cpuMs + event.used.cpuMs
+            ...spend(context, event)
           }
     ),
     stepFailed: assign(({ context, event }) =>
@@ -163,8 +167,7 @@ const machineSetup = setup({
         : {
             failures: context.failures + 1,
             retryAt: null,
-            activeMs: context.activeMs + event.used.activeMs,
-            cpuMs: context.cpuMs + event.used.cpuMs,
+            ...spend(context, event),
             error: event.error
           }
     ),
@@ -195,11 +198,17 @@ const machineSetup = setup({
     granted: assign({ resume: false }),
     rollingBack: assign({ rollback: 'tried' as const }),
     undone: assign(({ context, event }) =>
-      event.type === 'UNDONE' ? { undone: { ...context.undone, [event.step]: event.undo } } : {}
+      event.type === 'UNDONE'
+        ? { ...spend(context, event), undone: { ...context.undone, [event.step]: event.undo } }
+        : {}
     ),
     undoFailed: assign(({ context, event }) =>
       event.type === 'UNDO_FAILED'
-        ? { undone: { ...context.undone, [event.step]: 'undo_failed' as const }, error: event.error }
+        ? {
+            ...spend(context, event),
+            undone: { ...context.undone, [event.step]: 'undo_failed' as const },
+            error: event.error
+          }
         : {}
     )
   }

@@ -28,6 +28,9 @@ export interface StepRecord {
   readonly endedAt: string
   readonly activeMs: number
   readonly cpuMs: number
+  /** Absent in records of an older version. */
+  readonly hostCalls?: number
+  readonly tokens?: number
   /** Which isolate ran it: module state lives as long as one isolate, so a replay needs to know. */
   readonly generation: number
   /** What the skill saw as now (epoch ms) and the seed of its Math.random. */

@@ -29,12 +29,12 @@ export async function makePlan(
   return { config, skills, durationMs: limits.length > 0 ? Math.min(...limits) : null }
 }
 
-/** The pinned skill and tool that a step's `<alias>.<tool>` names. */
+/** The pinned skill and tool that a step's `<alias>.<tool>` names; none of those that only other skills may call. */
 export function findTool(skills: readonly PinnedSkill[], address: string): { skill: PinnedSkill; tool: string } | null {
   const dot = address.indexOf('.')
   const alias = address.slice(0, dot)
   const tool = address.slice(dot + 1)
-  const skill = skills.find((one) => one.alias === alias)
+  const skill = skills.find((one) => one.alias === alias && !one.hidden)
   return skill && Object.hasOwn(skill.tools, tool) ? { skill, tool } : null
 }
 
@@ -142,7 +142,8 @@ function checkTools(tools: ToolsPort, config: SessionConfig, skills: readonly Pi
   return config.steps.flatMap((step, index): ConfigProblem[] => {
     const found = findTool(skills, step.tool)
     if (!found) {
-      const known = skills.flatMap((skill) => Object.keys(skill.tools).map((tool) => `${skill.alias}.${tool}`))
+      const offered = skills.filter(({ hidden }) => !hidden)
+      const known = offered.flatMap((skill) => Object.keys(skill.tools).map((tool) => `${skill.alias}.${tool}`))
       const offer =
         known.length > 0 ? `the session's skills offer ${known.slice(0, 10).join(', ')}` : 'the session names no skill'
       const detail = `no tool ${step.tool}: ${offer}`

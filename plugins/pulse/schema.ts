@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { Timestamp } from '#core/http/time.ts'
+import { LOG_LEVELS, LOG_MAX } from './log.ts'
 
 /** Largest input, tool result or session result as JSON text (docs/spec/wire.md). */
 export const MAX_VALUE_BYTES = 1024 * 1024
@@ -57,7 +58,10 @@ export const Gate = z.strictObject({
 export const Limits = z.strictObject({
   durationMs: z.int().min(1).max(YEAR_MS).optional().describe('running time, pauses and queueing not counted'),
   steps: z.int().min(1).max(1000).optional(),
-  tokens: z.int().min(0).optional(),
+  tokens: z.int().min(0).optional().describe('of models, in and out, in all'),
+  cpuMs: z.int().min(1).optional().describe('CPU time of all tool calls together'),
+  hostCalls: z.int().min(0).optional().describe('host calls of all tool calls together'),
+  logBytes: z.int().min(0).max(LOG_MAX.bytes).optional().describe('length of the log; what comes after is not kept'),
   microUsd: z
     .string()
     .regex(/^\d{1,18}$/, 'must be a decimal string of 1e-6 USD')
@@ -161,9 +165,84 @@ export const SessionView = z.object({
   ),
   result: z.unknown(),
   error: failure.nullable(),
-  cost: z.object({ microUsd: z.string(), tokens: z.int(), computeMs: z.int() })
+  cost: z.object({
+    microUsd: z.string(),
+    tokens: z.int(),
+    computeMs: z.int().describe('running time, which is what compute is paid by'),
+    cpuMs: z.number().describe('CPU time of its tool calls, to the microsecond'),
+    hostCalls: z.int()
+  })
 })
 export type SessionView = z.output<typeof SessionView>
+
+/** One row of `GET /v1/sessions/{id}/logs`. */
+export const LogLineView = z.object({
+  id: z.uuid(),
+  step: z.string(),
+  undo: z.boolean().describe('said by the tool that took the step back'),
+  attempt: z.int(),
+  level: z.enum(LOG_LEVELS),
+  message: z.string(),
+  at: z.iso.datetime()
+})
+
+const callOutcome = z.union([
+  z.object({ output: z.string().describe('sha256 of the exact text'), bytes: z.int() }),
+  z.object({ code: z.string(), message: z.string(), limit: z.boolean() })
+])
+
+/** `GET /v1/sessions/{id}/recording`: core/ports/tools.ts, Recording. */
+export const RecordingView = z.object({
+  format: z.literal(1),
+  sessionId: z.uuid(),
+  complete: z.boolean().describe('false while the session may still run: calls will follow'),
+  skills: z.array(
+    z.object({
+      digest: z.string(),
+      name: z.string(),
+      version: z.string(),
+      entry: z.string(),
+      files: z.record(z.string(), z.string())
+    })
+  ),
+  calls: z.array(
+    z.object({
+      key: z.string(),
+      step: z.string(),
+      attempt: z.int(),
+      effectKey: z.string(),
+      digest: z.string(),
+      skill: z.string(),
+      version: z.string(),
+      tool: z.string(),
+      input: z.string().describe('the exact JSON text'),
+      session: z.record(z.string(), z.unknown()).describe('ctx.session'),
+      data: z.record(z.string(), z.unknown()).optional().describe('what ctx has beside the capabilities'),
+      time: z.number(),
+      seed: z.string(),
+      limits: z.object({ cpuMs: z.number(), wallMs: z.number(), memoryMb: z.number(), hostCalls: z.number() }),
+      capabilities: z.array(z.string()),
+      generation: z.int(),
+      nth: z.int(),
+      wakes: z.array(z.int()),
+      hostCalls: z.int(),
+      hostDigest: z.string().nullable(),
+      cpuMs: z.number(),
+      outcome: callOutcome,
+      host: z.array(
+        z.object({
+          n: z.int(),
+          name: z.string(),
+          args: z.string(),
+          ok: z.boolean(),
+          answer: z.string(),
+          landed: z.int(),
+          digest: z.string()
+        })
+      )
+    })
+  )
+})
 
 /** One row of `GET /v1/sessions`. */
 export const SessionListItem = SessionView.pick({

@@ -13,6 +13,7 @@ import { setLimits } from '#core/queue/slots.ts'
 import type { PlanTable } from '#core/tenants/plans.ts'
 import { LimitExceeded, SESSION_ERRORS, SessionConflict, SessionNotFound } from './errors.ts'
 import { type SessionRow, sessionCreated, sessionKind } from './kind.ts'
+import { insertLines } from './log-store.ts'
 import { INITIAL, type SessionContext, type SessionPlan } from './machine.ts'
 import { makePlan } from './plan.ts'
 import { PRIORITIES, type SessionConfig, type SessionState, type SessionView } from './schema.ts'
@@ -30,6 +31,8 @@ export interface SessionsDeps {
   readonly plans: PlanTable
   /** How many sessions may wait per tenant, by plan. */
   readonly queueMax: Readonly<Record<string, number>>
+  /** Tool calls of a tenant at once on a host, by plan; null = unlimited. */
+  readonly toolCalls: Readonly<Record<string, number | null>>
 }
 
 export type Command = 'QUEUE' | 'PAUSE' | 'RESUME' | 'CANCEL'
@@ -91,11 +94,12 @@ export class Sessions {
   async createAll(tx: Tx, tenantId: string, configs: readonly SessionConfig[], by: string): Promise<Admitted[]> {
     const planName = await this.planName(tx, tenantId)
     const minutes = this.deps.plans.plans[planName]?.sessionMinutes ?? null
+    const toolCalls = this.deps.toolCalls[planName] ?? null
     const tools = this.deps.ports.get('tools')
     const actors: NewActor[] = []
     for (const config of configs) {
       this.refusePast(config)
-      actors.push(newSession(await makePlan(tx, tools, config, minutes), config, by))
+      actors.push(newSession({ ...(await makePlan(tx, tools, config, minutes)), toolCalls }, config, by))
     }
     const created = actors.map(({ id }, index) => {
       const { name = null, agent = null, start } = must(configs[index], 'its config')
@@ -205,7 +209,10 @@ export class Sessions {
       }
       return [this.deps.jobs.send(tx, EXPIRE_JOB, job, { startAfter: row.pauseMs })]
     })
-    await Promise.all([insertCheckpoints(tx, checkpoints), setResults(tx, results), ...pauses])
+    const logs = rows.flatMap(({ row, entry }) =>
+      row.kind === 'log' ? [{ sessionId: entry.ref.id, lines: row.lines }] : []
+    )
+    await Promise.all([insertCheckpoints(tx, checkpoints), setResults(tx, results), insertLines(tx, logs), ...pauses])
     for (const { state, ref } of entries) {
       if (state !== 'RUNNING') this.deps.db.afterCommit(tx, () => this.endIsolates(ref.tenantId, ref.id))
     }
@@ -247,7 +254,7 @@ function newSession(plan: SessionPlan, config: SessionConfig, by: string): NewAc
       name: config.name ?? null,
       agent: config.agent ?? null,
       config,
-      pinned: { skills: plan.skills, durationMs: plan.durationMs },
+      pinned: { skills: plan.skills, durationMs: plan.durationMs, toolCalls: plan.toolCalls ?? null },
       deadline: config.deadline ?? null
     },
     events: config.start === 'manual' ? [] : [{ type: 'QUEUE' }],

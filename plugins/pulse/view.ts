@@ -38,7 +38,7 @@ export async function viewSession(
     name: session.name,
     agent: session.agent,
     state: session.state,
-    pct: percent(context.step, config.steps.length),
+    pct: Math.max(session.pct, percent(context.step, config.steps.length)),
     createdAt: session.createdAt.toISOString(),
     startedAt: iso(session.startedAt),
     endedAt: iso(session.endedAt),
@@ -56,7 +56,13 @@ export async function viewSession(
     transitions: history.transitions.map((row) => ({ ...row, at: row.at.toISOString() })),
     result: await unkeep(objects, tenantId, session.result),
     error: context.error,
-    cost: { microUsd: '0', tokens: 0, computeMs: context.activeMs }
+    cost: {
+      microUsd: '0',
+      tokens: context.tokens,
+      computeMs: context.activeMs,
+      cpuMs: context.cpuMs,
+      hostCalls: context.hostCalls
+    }
   }
 }
 
@@ -85,10 +91,10 @@ function unrecorded(session: SessionRecord, index: number): Omit<StepView, 'id' 
 
 /** One row of the list. */
 export function viewListItem(row: ListRow): SessionListItem {
-  const { step, steps, position: _position, createdAt, startedAt, endedAt, ...rest } = row
+  const { step, steps, pct, position: _position, createdAt, startedAt, endedAt, ...rest } = row
   return {
     ...rest,
-    pct: percent(step, steps),
+    pct: Math.max(pct, percent(step, steps)),
     createdAt: createdAt.toISOString(),
     startedAt: iso(startedAt),
     endedAt: iso(endedAt)

@@ -36,7 +36,8 @@ export async function readLedgers(sql: Pool): Promise<Ledger[]> {
       coalesce((
         select jsonb_agg(jsonb_build_object('key', key, 'status', record ->> 'status', 'output', record -> 'output',
           'epoch', epoch, 'atMs', extract(epoch from at) * 1000) order by at)
-        from core.journal j where j.tenant_id = s.tenant_id and j.actor_id = s.id), '[]') as journal,
+        from core.journal j
+        where j.tenant_id = s.tenant_id and j.actor_id = s.id and not starts_with(j.key, 'call:')), '[]') as journal,
       coalesce((
         select jsonb_agg(step order by id) from pulse.checkpoint c
         where c.tenant_id = s.tenant_id and c.session_id = s.id), '[]') as checkpoints,

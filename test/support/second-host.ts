@@ -15,9 +15,20 @@ export function secondHost(
   const db = overrides.db ?? app.db
   const hostId = newId()
   const actors = new ActorHost({ hostId, db, bus, clock, log, capacity: 8 })
-  const sessions = new Sessions({ db, bus, actors, clock, objects, ports, jobs, plans: planTable, queueMax: {} })
+  const sessions = new Sessions({
+    db,
+    bus,
+    actors,
+    clock,
+    objects,
+    ports,
+    jobs,
+    plans: planTable,
+    queueMax: {},
+    toolCalls: {}
+  })
   actors.register(sessionKind, {
-    effects: sessionEffects({ ports, objects, clock, log }),
+    effects: sessionEffects({ db, bus, ports, objects, clock, log }),
     write: (tx, entries) => sessions.write(tx, entries),
     limits: (tx) => sessions.limits(tx)
   })

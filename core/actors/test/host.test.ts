@@ -50,7 +50,11 @@ t.test(
       ['a', 'b', 'b']
     )
     t.equal(new Set(tools.calls.filter((call) => call.step === 'b').map((call) => call.effectKey)).size, 1)
-    t.equal((await app.sql`select 1 from core.journal where actor_id = ${body.id}`).length, 2)
+    t.equal(
+      (await app.sql`select 1 from core.journal where actor_id = ${body.id}`).length,
+      4,
+      'outcome and record of each'
+    )
   }
 )
 

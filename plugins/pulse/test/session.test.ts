@@ -121,16 +121,18 @@ t.test('a session runs its steps in order, passes outputs on, and ends with its 
 
   const read = async () =>
     (await app.app.inject({ url: `/v1/sessions/${body.id}/events`, headers: tenant.headers })).json()
-  await until(async () => (await read()).data.length >= 9, 'the relay numbered its events')
+  await until(async () => (await read()).data.length >= 11, 'the relay numbered its events')
   const events = await read()
   t.strictSame(
     events.data.map((event: { event: string }) => event.event),
     [
       'session.created',
       'session.started',
+      'session.usage',
       'session.progress',
       'session.checkpoint',
       'session.gate.passed',
+      'session.usage',
       'session.progress',
       'session.checkpoint',
       'session.gate.passed',
@@ -138,7 +140,7 @@ t.test('a session runs its steps in order, passes outputs on, and ends with its 
     ]
   )
   const seqs = events.data.map((event: { seq: number }) => event.seq)
-  t.strictSame(seqs, [1, 2, 3, 4, 5, 6, 7, 8, 9])
+  t.strictSame(seqs, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
   t.strictSame(
     events.data.flatMap((event: { data: { pct?: number } }) => event.data.pct ?? []),
     [50, 100]

@@ -88,6 +88,7 @@ export const overrides: Readonly<Record<string, Override>> = {
     set: 'last_used_at = null'
   },
   'vault.secret_grant': { values: () => ({ kind: `'skill'`, grantee: `'@x/${hex(8)}'` }), set: 'hosts = null' },
+  'pulse.log': { values: () => ({ n: number(), level: `'info'` }) },
   'core.stream': { tenant: null },
   'core.consumer_kind': { tenant: null, values: () => ({ types: `'{}'` }) },
   'core.migration': { tenant: null },

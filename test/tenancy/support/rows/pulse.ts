@@ -29,6 +29,8 @@ export const pulseRows: Readonly<Record<string, RouteRow>> = {
   'GET /v1/sessions': { permission: 'sessions:read', ok: [200], list: true },
   'GET /v1/sessions/:id': { permission: 'sessions:read', ok: [200], ...session },
   'GET /v1/sessions/:id/events': { permission: 'sessions:read', ok: [200], ...session },
+  'GET /v1/sessions/:id/logs': { permission: 'sessions:read', ok: [200], ...session },
+  'GET /v1/sessions/:id/recording': { permission: 'sessions:read', ok: [200], ...session },
   'POST /v1/sessions/:id/run': command,
   'POST /v1/sessions/:id/pause': command,
   'POST /v1/sessions/:id/resume': command,
