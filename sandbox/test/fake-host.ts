@@ -16,7 +16,11 @@ export function fakeHost(answers: Answers = {}) {
   const asked: Asked[] = []
   const values = new Map<string, { value: unknown; version: number }>()
   const files = new Map<string, Buffer>()
-  const put = (path: string, { text, base64 }: { text?: string; base64?: string }, before = Buffer.alloc(0)) => {
+  const put = (
+    path: string,
+    { text, base64 }: { text?: string; base64?: string },
+    before: Buffer = Buffer.alloc(0)
+  ) => {
     const bytes = Buffer.concat([before, text === undefined ? Buffer.from(base64 ?? '', 'base64') : Buffer.from(text)])
     files.set(path, bytes)
     return { path, bytes: bytes.length }

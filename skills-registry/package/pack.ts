@@ -4,7 +4,8 @@ import { Refusal } from '#skills-registry/refusal.ts'
 import { gzip } from './gzip.ts'
 import { PACKAGE_LIMITS } from './limits.ts'
 import { checkPath } from './paths.ts'
-import { readPackage, type SkillPackage } from './read.ts'
+import { readPackage, readText, type SkillPackage } from './read.ts'
+import { compileSources, isSource } from './typescript.ts'
 import { writeTar } from './ustar.ts'
 
 /** What of a folder goes in. A list of what may, not of what may not: a forgotten .env stays at home. */
@@ -22,19 +23,22 @@ export function pack(files: ReadonlyMap<string, Uint8Array>): { archive: Uint8Ar
 
 /**
  * Reads the files of a skill's folder: skill.json, SKILL.md, licence and readme, dist/, assets/, references/, scripts/.
+ * A folder without dist/ has it made of src/: .ts without its types, .js as it is (typescript.ts).
  * @throws SKILLS_PACKAGE_TAR_LINK for a symbolic link (it may lead out of the folder), SKILLS_PACKAGE_PATH,
- *   SKILLS_PACKAGE_TOO_MANY_ENTRIES, SKILLS_PACKAGE_UNPACKED_TOO_LARGE; an error of the file system as it is
+ *   SKILLS_PACKAGE_TOO_MANY_ENTRIES, SKILLS_PACKAGE_UNPACKED_TOO_LARGE; SKILLS_SOURCE_INVALID with the author's file, line and
+ *   column; an error of the file system as it is
  */
 export async function readFolder(folder: string): Promise<Map<string, Uint8Array>> {
   const files = new Map<string, Uint8Array>()
   let bytes = 0
-  const visit = async (path: string): Promise<void> => {
+  const visit = async (path: string, wanted = (_path: string) => true): Promise<void> => {
     const stat = await lstat(join(folder, path))
     if (stat.isSymbolicLink()) throw new Refusal('SKILLS_PACKAGE_TAR_LINK', `${path} is a link`, { path })
     if (stat.isDirectory()) {
-      for (const name of (await readdir(join(folder, path))).sort()) await visit(`${path}/${name}`)
+      for (const name of (await readdir(join(folder, path))).sort()) await visit(`${path}/${name}`, wanted)
       return
     }
+    if (!wanted(path)) return
     checkPath(path)
     bytes += stat.size
     if (files.size === PACKAGE_LIMITS.entries) {
@@ -47,7 +51,17 @@ export async function readFolder(folder: string): Promise<Map<string, Uint8Array
   }
   const present = new Set(await readdir(folder))
   for (const name of [...FILES, ...FOLDERS]) if (present.has(name)) await visit(name)
-  return files
+  if (present.has('dist') || !present.has('src')) return files
+  await visit('src', isSource)
+  return compiled(files)
+}
+
+/** Files of src/ replaced by what they become in dist/. */
+function compiled(files: ReadonlyMap<string, Uint8Array>): Map<string, Uint8Array> {
+  const isSrc = (path: string) => path.startsWith('src/')
+  const sources = new Map([...files].filter(([path]) => isSrc(path)).map(([path]) => [path, readText(files, path)]))
+  const scripts = [...compileSources(sources)].map(([path, text]) => [path, new TextEncoder().encode(text)] as const)
+  return new Map([...[...files].filter(([path]) => !isSrc(path)), ...scripts])
 }
 
 /** readFolder, then pack. */

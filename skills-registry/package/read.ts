@@ -45,7 +45,7 @@ export function moduleSources(files: ReadonlyMap<string, Uint8Array>): Map<strin
 }
 
 /** @throws SKILLS_PACKAGE_FILE_MISSING, SKILLS_PACKAGE_TEXT when it is not plain UTF-8 */
-function readText(files: ReadonlyMap<string, Uint8Array>, path: string): string {
+export function readText(files: ReadonlyMap<string, Uint8Array>, path: string): string {
   const bytes = files.get(path)
   if (!bytes) throw new Refusal('SKILLS_PACKAGE_FILE_MISSING', `${path} is not in the package`, { path })
   try {
