@@ -18,10 +18,10 @@ export function wrongWithPath(path: string): string | null {
   if (path !== path.normalize('NFC')) return "is not in Unicode's normal form NFC: use path.normalize()"
   const wrong = wrongAsWritten(path)
   if (wrong) return wrong
-  // Systems that fold compatible characters would read it so: '．．' as '..', '／' as '/'.
-  const compatible = path.normalize('NFKC')
-  if (compatible !== path && (count(compatible, '/') !== count(path, '/') || wrongAsWritten(compatible))) {
-    return `is read as ${JSON.stringify(compatible)} by some systems, which is no allowed path`
+  // What systems read that fold compatible characters and skip invisible ones: '．．' is '..' there, '／' is '/'.
+  const seen = seenAs(path)
+  if (seen !== path && (count(seen, '/') !== count(path, '/') || wrongAsWritten(seen))) {
+    return `is read as ${JSON.stringify(seen)} by some systems, which is no allowed path`
   }
   return Buffer.byteLength(foldPath(path)) > MAX_FOLDED_BYTES ? 'is too long' : null
 }
@@ -44,14 +44,17 @@ function wrongAsWritten(path: string): string | null {
 
 /** Equal for two paths that are one file on some system: without case, width, ligatures and what nobody sees. */
 export function foldPath(path: string): string {
-  const seen = path.normalize('NFKC').replace(/\p{Default_Ignorable_Code_Point}/gu, '')
-  return seen.toUpperCase().normalize('NFKC')
+  return seenAs(path).toUpperCase().normalize('NFKC')
 }
 
 /** Folders above a folded path, outermost first. */
 export function foldersOf(folded: string): string[] {
   const segments = folded.split('/')
   return segments.slice(1).map((_segment, i) => segments.slice(0, i + 1).join('/'))
+}
+
+function seenAs(path: string): string {
+  return path.normalize('NFKC').replace(/\p{Default_Ignorable_Code_Point}/gu, '')
 }
 
 function count(text: string, what: string): number {
