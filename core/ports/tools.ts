@@ -181,7 +181,7 @@ export interface Recording {
   format: 1
   sessionId: string
   skills: { digest: string; name: string; version: string; entry: string; files: Record<string, string> }[]
-  /** In the order of their isolates, then as they ran. Calls that tools made of other tools stand there too. */
+  /** In the order in which they were made; a call that a tool made of another tool stands behind its caller. */
   calls: (Omit<CallRecord, 'input'> & { input: string; session: Record<string, unknown>; host: RecordedHostCall[] })[]
 }
 

@@ -55,6 +55,14 @@ export async function writeJournal(
             ${time}, ${call === null ? null : tx.json(call as never)})`
 }
 
+/** Bytes of all texts in it. */
+export async function sizeOfSessionJournal(tx: Tx, sessionId: string): Promise<number> {
+  const [row] = await tx<{ bytes: number }[]>`
+    select coalesce(sum(octet_length(args) + octet_length(answer)), 0)::float8 as bytes from tools.host_call
+    where tenant_id = (select core.tenant()) and session_id = ${sessionId}`
+  return row?.bytes ?? 0
+}
+
 /** Every host call of a session, by the key of its call. */
 export async function readSessionJournal(
   tx: Tx,

@@ -1,12 +1,15 @@
 import type { Tx } from '#core/db/index.ts'
 import type { ObjectStore } from '#core/objects/index.ts'
-import type { CallRecord, Recording } from '#core/ports/tools.ts'
+import { type CallRecord, MAX_RECORDING_BYTES, type Recording, RecordingTooLarge } from '#core/ports/tools.ts'
 import type { SkillLoader } from '#skills-registry/loader.ts'
-import { type JournalEntry, readSessionJournal } from './journal.ts'
+import { type JournalEntry, readSessionJournal, sizeOfSessionJournal } from './journal.ts'
 
 type Journal = Map<string, (JournalEntry & { digest: string })[]>
 
-/** Everything that an offline replay of a session's calls needs, exact to the byte. @throws OBJECTS_*, SKILLS_* */
+/**
+ * Everything that an offline replay of a session's calls needs, exact to the byte.
+ * @throws TOOLS_RECORDING_TOO_LARGE before all of it is in memory; OBJECTS_*, SKILLS_*
+ */
 export async function readRecording(asked: {
   tx: Tx
   tenantId: string
@@ -16,25 +19,27 @@ export async function readRecording(asked: {
   objects: ObjectStore
 }): Promise<Recording> {
   const { tx, tenantId, sessionId, loader, objects } = asked
+  let bytes = await sizeOfSessionJournal(tx, sessionId)
+  const grow = (by: number) => {
+    bytes += by
+    if (bytes > MAX_RECORDING_BYTES) throw new RecordingTooLarge(bytes)
+  }
+  grow(0)
   const journal = await readSessionJournal(tx, sessionId)
-  const records = asked.records.flatMap((record) => withNested(record, journal))
-  records.sort((a, b) => a.generation - b.generation || a.nth - b.nth)
-  const calls = await Promise.all(
-    records.map(async ({ input, ...record }) => ({
-      ...record,
-      input: 'text' in input ? input.text : Buffer.from(await objects.get(tenantId, input.ref)).toString('utf8'),
-      session: sessionOf(record, tenantId, sessionId),
-      host: (journal.get(record.key) ?? []).map(({ call: _call, ...entry }) => entry)
-    }))
-  )
-  const digests = [...new Set(records.map(({ digest }) => digest))]
-  const skills = await Promise.all(
-    digests.map(async (digest) => {
-      const { manifest, sources } = await loader.load(digest)
-      const { name, version, entry } = manifest
-      return { digest, name, version, entry, files: Object.fromEntries(sources) }
-    })
-  )
+  const calls: Recording['calls'] = []
+  for (const { input, ...record } of asked.records.flatMap((one) => withNested(one, journal))) {
+    const text = 'text' in input ? input.text : Buffer.from(await objects.get(tenantId, input.ref)).toString('utf8')
+    grow(text.length)
+    const host = (journal.get(record.key) ?? []).map(({ call: _call, ...entry }) => entry)
+    calls.push({ ...record, input: text, session: sessionOf(record, tenantId, sessionId), host })
+  }
+  const skills: Recording['skills'] = []
+  for (const digest of new Set(calls.map((call) => call.digest))) {
+    const { manifest, sources } = await loader.load(digest)
+    const { name, version, entry } = manifest
+    for (const text of sources.values()) grow(text.length)
+    skills.push({ digest, name, version, entry, files: Object.fromEntries(sources) })
+  }
   return { format: 1, sessionId, skills, calls }
 }
 

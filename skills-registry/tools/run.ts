@@ -252,6 +252,7 @@ async function recordOf(
     seed: request.seed,
     limits: request.limits,
     capabilities: request.capabilities,
+    ...(request.data ? { data: { ...request.data } } : {}),
     generation: usage?.generation ?? 0,
     nth: usage?.nth ?? 0,
     wakes: [...(usage?.wakes ?? [])],
