@@ -9,6 +9,7 @@ import { createUser } from '#core/auth/users.ts'
 import { newId } from '#core/ids.ts'
 import { must } from '#core/must.ts'
 import { Random } from '#test/chaos/random.ts'
+import { cheapHash } from '#test/support/cheap-hash.ts'
 import { argument, count } from './support/proof.ts'
 import { routeRows, routesOf } from './support/route-rows.ts'
 import { nowhere, type Params, type RouteRow } from './support/rows/row.ts'
@@ -32,10 +33,10 @@ interface User {
   headers: { authorization: string }
 }
 
-/** A user with a login of ours; hashing a password for each would take a quarter of a second. */
+/** A user with a login of ours. */
 async function user(tenants: Readonly<Record<string, Role>>): Promise<User> {
   const email = `${newId()}@example.com`
-  const { id } = await server.db.system((tx) => createUser(tx, { email, password: 'correct horse battery' }))
+  const { id } = await server.db.system((tx) => createUser(tx, { email, password: cheapHash('correct horse battery') }))
   for (const [tenantId, role] of Object.entries(tenants)) {
     await server.sql`insert into core.member (tenant_id, user_id, role) values (${tenantId}, ${id}, ${role})`
   }

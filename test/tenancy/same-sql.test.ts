@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { createUser } from '#core/auth/users.ts'
 import { must } from '#core/must.ts'
 import { Random } from '#test/chaos/random.ts'
+import { cheapHash } from '#test/support/cheap-hash.ts'
 import { argument, count } from './support/proof.ts'
 import { routeRows, routesOf } from './support/route-rows.ts'
 import { nowhere, type Params, type RouteRow } from './support/rows/row.ts'
@@ -22,7 +23,7 @@ const b = await server.citizen('b')
 let compared = 0
 
 const email = 'one@example.com'
-const { id } = await server.db.system((tx) => createUser(tx, { email, password: 'correct horse battery' }))
+const { id } = await server.db.system((tx) => createUser(tx, { email, password: cheapHash('correct horse battery') }))
 await server.sql`insert into core.member (tenant_id, user_id, role) values (${a.tenantId}, ${id}, 'owner')`
 const { accessToken } = await server.auth.logins.logIn(email, 'correct horse battery', '127.0.0.1')
 const user = { id, headers: { authorization: `Bearer ${accessToken.reveal()}` } }

@@ -9,6 +9,7 @@ import { FileObjectStore } from '#core/objects/index.ts'
 import { Sandbox } from '#sandbox/index.ts'
 import { call } from '#sandbox/test/support.ts'
 import { Search } from '#test/sinks/support/search.ts'
+import { cheapHash } from '#test/support/cheap-hash.ts'
 import { type Citizen, manual, type World, world } from './support/world.ts'
 
 // The tables are the matrix's business; this is every other place in which a tenant's things are kept or written.
@@ -100,7 +101,7 @@ t.test('caches, objects and the log of a whole server', async (t) => {
 
   await t.test('what auth remembers of a user in one tenant is not believed in another', async (t) => {
     const { id } = await server.db.system((tx) =>
-      createUser(tx, { email: 'eve@example.com', password: 'a long password' })
+      createUser(tx, { email: 'eve@example.com', password: cheapHash('a long password') })
     )
     await joinTenant(server, ada.tenantId, id, 'admin')
     await joinTenant(server, bob.tenantId, id, 'viewer')

@@ -4,6 +4,7 @@ import type { Role } from '#core/auth/roles.ts'
 import { createUser } from '#core/auth/users.ts'
 import { TENANT_ZERO } from '#core/tenants/tenants.ts'
 import { type TestApp, testApp } from '#test/support/app.ts'
+import { cheapHash } from '#test/support/cheap-hash.ts'
 
 export interface TestUser {
   userId: string
@@ -51,7 +52,7 @@ export async function teamApp(
     operator: zero,
     async user(name, tenantId, role = 'member') {
       const email = `${name}@example.com`
-      const { id } = await db.system((tx) => createUser(tx, { email, password: USER_PASSWORD }))
+      const { id } = await db.system((tx) => createUser(tx, { email, password: cheapHash(USER_PASSWORD) }))
       if (tenantId) await sql`insert into core.member (tenant_id, user_id, role) values (${tenantId}, ${id}, ${role})`
       const { body } = await ask('POST', '/v1/auth/token', null, { email, password: USER_PASSWORD })
       return { userId: id, email, headers: { authorization: `Bearer ${body.accessToken}` } }

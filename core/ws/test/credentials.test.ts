@@ -8,6 +8,7 @@ import { createUser } from '#core/auth/users.ts'
 import { newId } from '#core/ids.ts'
 import type { Gateway } from '#core/ws/gateway.ts'
 import { serve } from '#core/ws/test/support.ts'
+import { cheapHash } from '#test/support/cheap-hash.ts'
 
 type Served = Awaited<ReturnType<typeof serve>>
 
@@ -154,7 +155,9 @@ t.test('each kind of credential ends its connection when it is over, within 5 s 
   const [member, user] = [newId(), newId()]
   await join(world, tenantId, member, 'member')
   await join(world, tenantId, user, 'member')
-  const { id } = await db.system((tx) => createUser(tx, { email: 'a@example.com', password: 'correct horse battery' }))
+  const { id } = await db.system((tx) =>
+    createUser(tx, { email: 'a@example.com', password: cheapHash('correct horse battery') })
+  )
   await join(world, tenantId, id, 'viewer')
   const { accessToken } = await world.auth.logins.logIn('a@example.com', 'correct horse battery', '127.0.0.1')
 
