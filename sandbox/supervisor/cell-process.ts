@@ -1,18 +1,16 @@
 // One cell as the supervisor sees it: a process that may be hostile as a whole. Nothing it sends is trusted.
 import type { ChildProcess } from 'node:child_process'
 import type { Duplex } from 'node:stream'
-import { SandboxError } from '../errors.ts'
 import type { SandboxClock, SandboxLog } from '../types.ts'
 import { encodeFrame, type Frame, FrameDecoder, Kind, MAX_FROM_CELL } from '../wire/frames.ts'
 import type { LoadHead } from '../wire/messages.ts'
-import { refuseJson } from './check-json.ts'
 import { answerHostCall } from './host-call.ts'
 import { cancelled, type Job } from './job.ts'
 import type { CellKind } from './launch.ts'
 import { Meter } from './meter.ts'
+import { Isolates, settle } from './outcome.ts'
 import { cellPid, killCell, killGroup, rssMb } from './proc.ts'
 import { type Answer, readAnswer, readHostCall, readLog } from './read.ts'
-import { failed, replayable, strayed } from './verdict.ts'
 
 const START_MS = 10_000
 const MAX_LOG_LINES = 1100 // the guest stops at 1000; more comes only from a cell that was taken over
@@ -68,8 +66,7 @@ export class CellProcess {
   readonly #socket: Duplex
   readonly #decoder = new FrameDecoder(MAX_FROM_CELL)
   readonly #skills = new Set<string>()
-  /** By the cell's number of them; `calls` that ended there. */
-  readonly #isolates = new Map<number, { generation: number; calls: number }>()
+  readonly #isolates: Isolates
   readonly #meter = new Meter()
   readonly #starting: { cancel(): void }
   #pid: number
@@ -82,6 +79,7 @@ export class CellProcess {
 
   constructor(owner: CellOwner, kind: CellKind, child: ChildProcess) {
     this.#owner = owner
+    this.#isolates = new Isolates(() => owner.nextGeneration())
     this.kind = kind
     this.#child = child
     this.#pid = child.pid ?? 0
@@ -253,6 +251,7 @@ export class CellProcess {
       this.#starting.cancel()
       this.#pid = cellPid(this.#pid, this.#owner.namespaces) ?? this.#pid
       this.state = 'ready'
+      this.#meter.read(this.#pid) // what its start took is nobody's
       this.#owner.ready(this)
       if (this.jobs.size === 0) this.#hold(false)
       return
@@ -315,16 +314,7 @@ export class CellProcess {
       return
     }
     const wallMs = this.#owner.clock.monotonic() - job.startedAt
-    const { generation, nth } = this.#isolate(answer.isolate)
-    const details = { cpuMs: answer.cpuMs, wallMs, generation, hostCalls: job.hostCalls }
-    const usage = { ...details, nth, wakes: job.wakes, replayable: replayable(failure?.code), killed: false }
-    const invalid = failure ? undefined : refuseJson(answer.output)
-    if (usage.replayable && job.asked < job.lastHostCall) {
-      const n = job.lastHostCall
-      job.reject(strayed(job, `host call ${n} is not made`, n))
-    } else if (failure) job.reject(failed(job, failure, details), usage)
-    else if (invalid) job.reject(refused(invalid, details), usage)
-    else job.resolve({ output: answer.output, ...details, usage })
+    settle(job, answer, this.#isolates.ended(answer.isolate), wallMs)
     this.#meter.ended(Math.min(answer.cpuMs, wallMs))
     this.jobs.delete(frame.id)
     job.stopTimers()
@@ -334,20 +324,4 @@ export class CellProcess {
     }
     this.#owner.freed(this)
   }
-
-  /** Its generation and how many calls it had before this one. 0 is no isolate: the call ended before it had one. */
-  #isolate(id: number): { generation: number; nth: number } {
-    if (id === 0) return { generation: 0, nth: 0 }
-    let known = this.#isolates.get(id)
-    if (known === undefined) {
-      known = { generation: this.#owner.nextGeneration(), calls: 0 }
-      this.#isolates.set(id, known)
-    }
-    return { generation: known.generation, nth: known.calls++ }
-  }
-}
-
-function refused(invalid: string, details: Record<string, unknown>): SandboxError {
-  if (invalid.startsWith('nested')) return new SandboxError('RESULT_TOO_LARGE', `the result is ${invalid}`, { details })
-  return new SandboxError('SKILL_RESULT_INVALID', `the result has a ${invalid}`, { details })
 }

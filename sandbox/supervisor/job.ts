@@ -27,7 +27,7 @@ export class Job {
   logBytes = 0
   /** What woke the guest up in this attempt, as far as its cell has told. */
   wakes = NO_WAKES
-  /** What a cell that was killed had said about its CPU time. */
+  /** What a cell that must be killed for it said about its CPU time. */
   claimedMs = 0
   /** Tried again after a crash that nobody can be blamed for: it runs alone in its cell. */
   alone = false
@@ -93,7 +93,7 @@ export class Job {
 
   /** For a call that its cell did not report. `share` of the CPU time that no other call accounts for is its own. */
   estimate(share: number, killed: boolean): SandboxUsage | undefined {
-    if (!this.#clock || !this.#meter || !this.#mark) return undefined
+    if (!this.#clock || !this.#meter) return undefined
     const wallMs = this.#clock.monotonic() - this.startedAt
     const used = Math.max(this.#meter.unaccounted(this.#mark) * share, this.claimedMs)
     // One call is one thread; the rest of the process's time was the machinery's.

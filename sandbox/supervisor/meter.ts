@@ -1,7 +1,9 @@
 // CPU time of calls that cannot report it, for their cell is gone: a quarter of hostile code ends like that, and it must not
 // be cheaper than honest code. The kernel counts the process (/proc/<pid>/stat, ticks of 10 ms, read every 50 ms and before
 // each kill); what the calls that ended have reported is taken off; the rest was used by those that had not ended. The one
-// that is to blame pays for all of it, the others then for nothing; with nobody to blame they share it.
+// that is to blame pays for all of it, the others then for nothing; with nobody to blame they share it. When the cell has
+// said of the one that must be killed how long it ran (isolated-vm counts a running isolate by the wall clock), the larger
+// number holds: that is how calls that end well are metered.
 import { readFileSync } from 'node:fs'
 
 const TICK_MS = 10 // the kernel shows 100 a second on every Linux
@@ -14,11 +16,11 @@ export interface MeterMark {
 export class Meter {
   /** Calls that have begun and not ended. */
   open = 0
-  #mark: MeterMark = { processMs: 0, reportedMs: 0 }
+  #mark: MeterMark | undefined
   #reportedMs = 0
 
   /** To be kept by a call that begins: as old as the last reading, 50 ms at most. */
-  get mark(): MeterMark {
+  get mark(): MeterMark | undefined {
     return this.#mark
   }
 
@@ -33,8 +35,9 @@ export class Meter {
     if (processMs !== undefined) this.#mark = { processMs, reportedMs: this.#reportedMs }
   }
 
-  /** CPU ms since `mark` that no ended call has accounted for. */
-  unaccounted(mark: MeterMark): number {
+  /** CPU ms since `mark` that no ended call has accounted for; 0 where the system does not tell. */
+  unaccounted(mark: MeterMark | undefined): number {
+    if (!this.#mark || !mark) return 0
     const { processMs, reportedMs } = this.#mark
     return Math.max(0, processMs - mark.processMs - (reportedMs - mark.reportedMs))
   }

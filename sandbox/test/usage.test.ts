@@ -58,7 +58,7 @@ t.test('a call that is killed with its cell is metered by the kernel', async (t)
       box,
       call(hang, { verified, onHostCall: async () => '1', limit: { cpuMs: 300, wallMs: 20_000 } })
     )
-    const usage = { hostCalls: 2, wakes: [1], killed: true, replayable: false, generation: 0 }
+    const usage = { hostCalls: 2, wakes: [1, 2], killed: true, replayable: false, generation: 0 }
     t.match(error, { code: 'SANDBOX_KILLED', usage })
     t.ok((error?.usage?.cpuMs ?? 0) >= 300, `${error?.usage?.cpuMs} ms`)
     t.ok((error?.usage?.cpuMs ?? 0) <= (error?.usage?.wallMs ?? 0))
@@ -83,7 +83,8 @@ t.test('of the time that ended calls did not report, the guilty one bears all, o
   const at = { ms: 0 }
   job.begin({ ...clock, monotonic: () => at.ms }, meter)
   at.ms = 1000
-  Object.assign(job, { claimedMs: 0 })
+  job.claimedMs = 70
+  t.equal(job.estimate(1, true)?.cpuMs, 70, 'a system that does not tell')
   meter.unaccounted = () => 800
   t.match(job.estimate(1, true), { cpuMs: 800, wallMs: 1000, killed: true, replayable: false })
   t.equal(job.evenShare, 0.25)
@@ -91,6 +92,22 @@ t.test('of the time that ended calls did not report, the guilty one bears all, o
   t.equal(job.estimate(0, true)?.cpuMs, 0)
   at.ms = 500
   t.equal(job.estimate(1, true)?.cpuMs, 500, 'one call is one thread')
+  t.end()
+})
+
+t.test('what ended calls reported is taken off', { skip: process.platform !== 'linux' }, (t) => {
+  const meter = new Meter()
+  t.equal(meter.unaccounted(meter.mark), 0)
+  meter.read(2 ** 30)
+  t.equal(meter.mark, undefined)
+  meter.read(process.pid)
+  const { mark } = meter
+  t.equal(meter.unaccounted(mark), 0)
+  meter.read(process.pid)
+  const all = meter.unaccounted(mark)
+  meter.ended(1e6)
+  meter.read(process.pid)
+  t.ok(all >= 0 && meter.unaccounted(mark) === 0)
   t.end()
 })
 
