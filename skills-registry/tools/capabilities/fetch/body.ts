@@ -76,8 +76,7 @@ async function* unpacked(source: AsyncIterable<Buffer>, encoding: string, unpack
     await feeding
   } catch (error) {
     if (sourceFailed) throw error
-    const name = encoding.trim().slice(0, 20)
-    throw new CapabilityError('FETCH_FAILED', `the body of the answer is no complete ${name}`)
+    throw new CapabilityError('FETCH_FAILED', `the body of the answer is no complete ${encoding.trim()}`)
   }
 }
 
@@ -88,10 +87,8 @@ function unpackerOf(encoding: string): Unpacker | null {
   const name = encoding.trim().toLowerCase()
   const unpack = UNPACKERS.get(name)
   if (unpack !== undefined) return unpack
-  throw new CapabilityError(
-    'FETCH_FAILED',
-    `the answer's content-encoding is ${JSON.stringify(name.slice(0, 40))}, none of ${ACCEPT_ENCODING}`
-  )
+  // Not quoted: it is the host's text.
+  throw new CapabilityError('FETCH_FAILED', `the answer's content-encoding is none of ${ACCEPT_ENCODING}`)
 }
 
 const gunzip: Unpacker = () => createGunzip()

@@ -15,9 +15,9 @@ export interface FetchDeps {
   /** Asked when a request needs a secret. */
   secrets: () => SecretsPort
   /** The machine's DNS servers, unless said. */
-  resolve?: Resolve
+  resolve?: Resolve | undefined
   /** For tests: where the sockets go, and whose certificates count. */
-  connect?: { port?: number; ca?: string }
+  connect?: { port?: number | undefined; ca?: string | undefined } | undefined
   /** CIDRs that the operator opened; metadata services stay closed. */
   allowAddresses?: readonly string[]
   /** Names, addresses and CIDRs of the platform itself. */

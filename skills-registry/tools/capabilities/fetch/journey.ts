@@ -168,13 +168,21 @@ export class Journey {
       this.trip.bytesIn += count
     })
     const { mask } = this
+    const shown = mask.bytes(bytes)
+    // A mask is longer than the shortest secrets.
+    if (shown.length > limits.bodyBytes) {
+      throw new CapabilityError(
+        'FETCH_TOO_LARGE',
+        `with its secrets masked the answer is larger than ${limits.bodyBytes} bytes`
+      )
+    }
     return {
       url: mask.text(url.href),
       status: answer.status,
       statusText: mask.text(answer.statusText),
       headers: responseHeaders(answer.headers).map(([name, value]) => [mask.text(name), mask.text(value)]),
       redirected: this.trip.redirects > 0,
-      body: bodyOfAnswer(mask.bytes(bytes))
+      body: bodyOfAnswer(shown)
     }
   }
 }

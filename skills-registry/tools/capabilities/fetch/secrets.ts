@@ -6,8 +6,9 @@ import type { FetchRule } from './guard.ts'
 import { type HeaderList, headerOf } from './headers.ts'
 
 const PLACEHOLDER = /\{\{secret\.([A-Z][A-Z0-9_]{0,63})\}\}/g
-/** A shorter value could not be told from ordinary text where the host says it back. */
+/** A shorter value could not be told from ordinary text where the host says it back; a longer one no host takes. */
 const SHORTEST = 4
+const LONGEST = 8192
 
 /** Headers with the placeholders that this hop fills, and the name in them. */
 export interface SecretPlan {
@@ -84,10 +85,10 @@ function notGranted(name: string, host: string): CapabilityError {
 }
 
 function checkValue(name: string, value: string): void {
-  const broken = !/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(value)
-  if (!broken && value.length >= SHORTEST) return
-  const why = broken
+  const why = !/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(value)
     ? 'no header can hold it: a space or line break at an end, or a character outside ASCII'
-    : `it has fewer than ${SHORTEST} characters`
-  throw new CapabilityError('FETCH_FAILED', `secret ${name} is not sent, ${why}; put its value again`)
+    : value.length < SHORTEST || value.length > LONGEST
+      ? `it has fewer than ${SHORTEST} or more than ${LONGEST} characters`
+      : null
+  if (why) throw new CapabilityError('FETCH_FAILED', `secret ${name} is not sent, ${why}; put its value again`)
 }

@@ -1,0 +1,494 @@
+import { createSocket } from 'node:dgram'
+import type { ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { Readable } from 'node:stream'
+import {
+  brotliCompressSync,
+  constants,
+  createBrotliCompress,
+  createGzip,
+  createZstdCompress,
+  deflateRawSync,
+  deflateSync,
+  gzipSync,
+  zstdCompressSync
+} from 'node:zlib'
+import t from 'tap'
+import { FakeClock } from '#test/support/fake-clock.ts'
+import { until } from '#test/support/until.ts'
+import { FETCH_LIMITS } from '../capabilities/fetch/journey.ts'
+import { createResolve } from '../capabilities/fetch/resolve.ts'
+import { fetchWorld } from './support/fetch-world.ts'
+
+const w = await fetchWorld(t)
+const api = 'https://api.example.com'
+const answer =
+  (headers: Record<string, string | string[]>, body: Uint8Array | string = '', status = 200) =>
+  (_: unknown, response: ServerResponse) =>
+    response.writeHead(status, headers).end(body)
+const code = async (...args: Parameters<typeof w.refused>) => (await w.refused(...args)).code
+const raw = (text: string) => (request: { socket: Socket }) => request.socket.write(text)
+
+t.test('a request goes out as the skill wrote it and the answer comes back exact', async (t) => {
+  w.on('/echo', (_request, response, body) =>
+    response.writeHead(201, { 'content-type': 'application/json', 'x-a': ['1', '2'], 'set-cookie': 'a=b' }).end(body)
+  )
+  const got = await w.fetch({
+    url: `${api}/echo?q=1#part`,
+    method: 'post',
+    headers: [['X-Api-Version', '2']],
+    body: { text: '{"ä":"☃"}' }
+  })
+  t.match(got, { url: `${api}/echo?q=1`, status: 201, statusText: 'Created', redirected: false })
+  t.strictSame(got.body, { text: '{"ä":"☃"}' })
+  t.strictSame(
+    got.headers.filter(([name]) => name !== 'date'),
+    [
+      ['content-type', 'application/json'],
+      ['x-a', '1'],
+      ['x-a', '2']
+    ]
+  )
+  const [seen] = w.seen
+  t.match(seen, { method: 'POST', url: '/echo?q=1' })
+  t.match(seen?.headers, {
+    host: 'api.example.com',
+    'x-api-version': '2',
+    'content-type': 'text/plain;charset=UTF-8',
+    'content-length': '12',
+    'user-agent': 'agentos',
+    'idempotency-key': 'session/s',
+    connection: 'close'
+  })
+  t.notOk(seen?.headers.authorization)
+  t.match(got.entry, {
+    action: 'tool.fetch',
+    subject: 'host:api.example.com',
+    details: {
+      method: 'POST',
+      host: 'api.example.com',
+      path: '/echo',
+      status: 201,
+      bytesOut: 12,
+      bytesIn: 12,
+      redirects: 0
+    }
+  })
+  t.match(got.entry.details, { skill: '@acme/one', version: '1.0.0', secret: null, ms: Number })
+})
+
+t.test('bytes go both ways as base64, and text only where it is exact', async (t) => {
+  w.on('/echo', (_request, response, body) => response.end(body))
+  const bytes = Buffer.from([0, 1, 2, 255, 254, 10])
+  const got = await w.fetch({ url: `${api}/echo`, method: 'PUT', body: { base64: bytes.toString('base64') } })
+  t.strictSame(got.body, { base64: bytes.toString('base64') })
+  t.notOk(w.seen[0]?.headers['content-type'])
+  w.on('/bom', answer({}, '\ufeffa\0b'))
+  t.strictSame((await w.fetch({ url: `${api}/bom` })).body, { text: '\ufeffa\0b' })
+  w.on('/half', answer({ 'content-type': 'text/plain; charset=utf-8' }, Buffer.from([0x61, 0xc3])))
+  t.strictSame((await w.fetch({ url: `${api}/half` })).body, { base64: 'YcM=' })
+  // Each of its characters takes six in JSON: as text it would not fit into a host call's answer.
+  w.on('/control', answer({}, Buffer.alloc(FETCH_LIMITS.bodyBytes, 1)))
+  const { entry: _, ...control } = await w.fetch({ url: `${api}/control` })
+  t.ok('base64' in control.body)
+  t.ok(JSON.stringify(control).length < 1024 * 1024)
+})
+
+t.test('an idempotency key belongs to the place of the call, not to the attempt', async (t) => {
+  const keyOf = async (request: object, n: number) => {
+    await w.fetch({ url: `${api}/`, ...request }, { n })
+    return w.seen.at(-1)?.headers['idempotency-key']
+  }
+  t.equal(await keyOf({ method: 'POST' }, 1), 'session/s')
+  t.equal(await keyOf({ method: 'DELETE' }, 3), 'session/s/3')
+  t.equal(await keyOf({ method: 'GET' }, 4), undefined)
+  t.equal(await keyOf({ method: 'POST', headers: [['Idempotency-Key', 'mine']] }, 5), 'mine')
+})
+
+t.test('packed answers are unpacked, and their length is not told', async (t) => {
+  const text = 'packed '.repeat(1000)
+  const packed = {
+    gzip: gzipSync(text),
+    'x-gzip': gzipSync(text),
+    br: brotliCompressSync(text),
+    zstd: zstdCompressSync(text)
+  }
+  for (const [coding, bytes] of [
+    ...Object.entries(packed),
+    ['deflate', deflateSync(text)],
+    ['Deflate', deflateRawSync(text)],
+    ['identity', text]
+  ] as const) {
+    w.on('/packed', answer({ 'content-encoding': coding }, bytes))
+    const got = await w.fetch({ url: `${api}/packed` })
+    t.strictSame(got.body, { text }, coding)
+    t.equal(got.entry.details?.bytesIn, bytes.length)
+    if (coding !== 'identity')
+      t.notOk(
+        got.headers.some(([name]) => /^content-(length|encoding)$/.test(name)),
+        coding
+      )
+  }
+  w.on('/packed', answer({ 'content-encoding': 'gzip' }))
+  t.strictSame((await w.fetch({ url: `${api}/packed` })).body, { text: '' }, 'nothing, packed')
+  t.strictSame((await w.fetch({ url: `${api}/packed`, method: 'HEAD' })).body, { text: '' })
+})
+
+t.test('a body that is not what its encoding says is refused with that reason', async (t) => {
+  const cases: [string, Uint8Array | string, RegExp][] = [
+    ['gzip', 'not packed', /no complete gzip/],
+    ['gzip', gzipSync('cut off, this is').subarray(0, 20), /no complete gzip/],
+    ['br', Buffer.alloc(100, 0xff), /no complete br/],
+    ['zstd', 'not packed', /no complete zstd/],
+    ['deflate', '\u0008nothing', /no complete deflate/],
+    ['gzip, gzip', gzipSync(gzipSync('twice')), /content-encoding is none of gzip, deflate, br, zstd/],
+    ['compress', 'x', /content-encoding is none of/]
+  ]
+  for (const [coding, bytes, message] of cases) {
+    w.on('/broken', answer({ 'content-encoding': coding }, bytes))
+    t.match(await w.refused({ url: `${api}/broken` }), { code: 'FETCH_FAILED', message }, coding)
+  }
+})
+
+t.test('a bomb costs what the limit costs', async (t) => {
+  const zeros = function* () {
+    for (;;) yield Buffer.alloc(1024 * 1024)
+  }
+  for (const [coding, pack] of [
+    ['gzip', createGzip],
+    ['br', () => createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: 1 } })],
+    ['zstd', createZstdCompress]
+  ] as const) {
+    let closed = false
+    w.on('/bomb', (_request, response) => {
+      const packer = pack()
+      response.writeHead(200, { 'content-encoding': coding }).on('close', () => {
+        closed = true
+        packer.destroy()
+      })
+      packer.on('error', () => {})
+      Readable.from(zeros())
+        .on('error', () => {})
+        .pipe(packer)
+        .pipe(response)
+    })
+    const { code, message } = await w.refused({ url: `${api}/bomb` })
+    t.equal(code, 'FETCH_TOO_LARGE', coding)
+    t.match(message, /larger than 716800 bytes/)
+    await until(() => closed, 'the connection of a bomb is cut')
+  }
+  const rows = await w.db.tenant(
+    w.acme.tenantId,
+    (tx) => tx<{ bytes: number }[]>`
+      select (details->>'bytesIn')::int as bytes from audit.entry where details->>'path' = '/bomb'`
+  )
+  t.equal(rows.length, 3)
+  for (const { bytes } of rows) t.ok(bytes < 128 * 1024, `${bytes} bytes were read`)
+})
+
+t.test('a packed answer does not choose how much memory unpacking takes', async (t) => {
+  // A zstd frame of one byte: magic, no content size, window of 2^(10 + exponent), last raw block.
+  const frame = (exponent: number) =>
+    Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, exponent << 3, 9, 0, 0, 'a'.charCodeAt(0)])
+  w.on('/8mib', answer({ 'content-encoding': 'zstd' }, frame(13)))
+  t.strictSame((await w.fetch({ url: `${api}/8mib` })).body, { text: 'a' })
+  w.on('/128mib', answer({ 'content-encoding': 'zstd' }, frame(17)))
+  t.equal(await code({ url: `${api}/128mib` }), 'FETCH_FAILED')
+})
+
+t.test('a body without an end, or one that says it is too long, is cut at the limit', async (t) => {
+  w.on('/exact', answer({}, Buffer.alloc(FETCH_LIMITS.bodyBytes, 'a')))
+  t.equal((await w.fetch({ url: `${api}/exact` })).status, 200)
+  w.on('/more', answer({}, Buffer.alloc(FETCH_LIMITS.bodyBytes + 1, 'a')))
+  t.equal(await code({ url: `${api}/more` }), 'FETCH_TOO_LARGE')
+  w.on('/endless', (_request, response) => {
+    const push = () => {
+      while (!response.destroyed && response.write(Buffer.alloc(65536, 'a')));
+    }
+    response.on('drain', push)
+    push()
+  })
+  t.equal(await code({ url: `${api}/endless` }), 'FETCH_TOO_LARGE')
+  // Packed bytes that unpack to nothing, for ever: stored blocks of length 0.
+  w.on('/empty', (_request, response) => {
+    response.writeHead(200, { 'content-encoding': 'deflate' })
+    const block = Buffer.concat(Array(4000).fill(Buffer.from([0, 0, 0, 0xff, 0xff])))
+    response.write(Buffer.from([0x78, 0x9c]))
+    const push = () => {
+      while (!response.destroyed && response.write(block));
+    }
+    response.on('drain', push)
+    push()
+  })
+  t.equal(await code({ url: `${api}/empty` }), 'FETCH_TOO_LARGE')
+})
+
+t.test('too long and too many headers are refused', async (t) => {
+  w.on('/long', answer({ 'x-long': 'a'.repeat(20_000) }))
+  t.match(await w.refused({ url: `${api}/long` }), { code: 'FETCH_TOO_LARGE', message: /too long headers/ })
+  w.on('/many', answer(Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`x-${i}`, '']))))
+  t.match(await w.refused({ url: `${api}/many` }), { code: 'FETCH_TOO_LARGE', message: /more than 100 headers/ })
+})
+
+t.test('what is no HTTP is refused, and its text is not quoted', async (t) => {
+  const answers = [
+    'nonsense secret\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n5\r\nhello\r\n0\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxx\r\n',
+    'HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n',
+    'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n',
+    'HTTP/1.1 99999 OK\r\n\r\n'
+  ]
+  for (const text of answers) {
+    w.on('/raw', raw(text))
+    const { code, message } = await w.refused({ url: `${api}/raw` })
+    t.equal(code, 'FETCH_FAILED', JSON.stringify(text))
+    t.notMatch(message, /secret|127\.0\.0\.1/)
+  }
+  w.on('/cut', (request) => void request.socket.end('HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello'))
+  t.equal(await code({ url: `${api}/cut` }), 'FETCH_FAILED')
+  w.on('/gone', (request) => void request.socket.destroy())
+  t.equal(await code({ url: `${api}/gone` }), 'FETCH_FAILED')
+  t.equal(w.sockets.length, answers.length + 2, 'nothing was sent twice')
+})
+
+t.test('what a skill may not ask for touches neither DNS nor a socket', async (t) => {
+  const denied = [
+    { url: 'https://evil.example.com/' },
+    { url: 'http://api.example.com/' },
+    { url: 'https://127.0.0.1/' },
+    { url: 'https://[::ffff:127.0.0.1]/' },
+    { url: 'https://0x7f.1/' },
+    { url: 'https://api.example.com@evil.example.com/' },
+    { url: `${api}/`, method: 'TRACE' },
+    { url: `${api}/`, method: 'POST', headers: [['X-HTTP-Method-Override', 'DELETE']] },
+    { url: `${api}/`, headers: [['Host', 'evil.example.com']] }
+  ]
+  for (const request of denied) t.equal(await code(request), 'CAPABILITY_DENIED', JSON.stringify(request))
+  const invalid = [
+    { url: `${api}/`, headers: [['x', 'a\r\nHost: evil']] },
+    { url: `${api}/\r\nHost: evil` },
+    { url: `${api}/`, body: { text: 'a GET with a body' } },
+    { url: `${api}/`, method: 'POST', body: { base64: '***' } },
+    { url: `${api}/`, method: 'GET /x HTTP/1.1\r\nX' },
+    { url: `${api}/`, redirect: 'maybe' },
+    { url: `${api}/`, port: 80 }
+  ]
+  for (const request of invalid) t.equal(await code(request), 'ARGUMENTS_INVALID', JSON.stringify(request))
+  t.strictSame([w.asked.length, w.sockets.length], [0, 0])
+})
+
+t.test('every address that DNS gives must be open: one private among public ones is a trap', async (t) => {
+  const traps = [
+    ['127.0.0.1', '10.0.0.1'],
+    ['127.0.0.1', '::1'],
+    ['127.0.0.1', '127.0.0.2'],
+    ['93.184.216.34', '169.254.169.254'],
+    ['127.0.0.1', '::ffff:127.0.0.1'],
+    ['127.0.0.1', 'fe80::1%lo'],
+    ['127.0.0.1', '64:ff9b::7f00:1'],
+    ['127.0.0.1', 'no address'],
+    ['0.0.0.0']
+  ]
+  for (const addresses of traps) {
+    w.dns(addresses)
+    t.equal(await code({ url: `${api}/` }), 'CAPABILITY_DENIED', addresses.join())
+  }
+  t.equal(w.sockets.length, 0)
+  t.equal(w.asked.length, traps.length)
+})
+
+t.test('a name is asked once: what it says the second time is for nobody', async (t) => {
+  const answers = [['127.0.0.1'], ['127.0.0.2'], ['127.0.0.1']]
+  w.dns(() => answers.shift() ?? [])
+  t.equal((await w.fetch({ url: `${api}/` })).status, 200)
+  t.equal(w.asked.length, 1)
+  t.equal(await code({ url: `${api}/` }), 'CAPABILITY_DENIED', 'the next request asks and checks anew')
+  t.equal(w.sockets.length, 1)
+  // The hop of a redirect is a request of its own.
+  w.on('/again', answer({ location: '/' }, '', 302))
+  const rebinding = [['127.0.0.1'], ['10.0.0.1']]
+  w.dns(() => rebinding.shift() ?? [])
+  t.equal(await code({ url: `${api}/again` }), 'CAPABILITY_DENIED')
+  t.equal(w.sockets.length, 2)
+})
+
+t.test('the next address is tried where one does not answer, and no other than those', async (t) => {
+  const deps = { allowAddresses: ['127.0.0.0/29'] }
+  w.dns(['127.0.0.2', '127.0.0.1'])
+  t.equal((await w.fetch({ url: `${api}/` }, { deps })).status, 200)
+  w.dns(['127.0.0.2', '127.0.0.3'])
+  t.match(await w.refused({ url: `${api}/` }, { deps }), {
+    code: 'FETCH_FAILED',
+    message: /cannot be reached \(ECONNREFUSED\)/
+  })
+  w.dns([])
+  t.match(await w.refused({ url: `${api}/` }), {
+    code: 'FETCH_FAILED',
+    message: 'DNS has no address for api.example.com'
+  })
+  w.dns(() => {
+    throw Object.assign(new Error('queryA ENOTFOUND at 10.1.1.1'), { code: 'ENOTFOUND' })
+  })
+  t.match(await w.refused({ url: `${api}/` }), { message: 'DNS has no address for api.example.com (ENOTFOUND)' })
+})
+
+t.test('the certificate must be the host name’s, and trusted', async (t) => {
+  const permissions = { fetch: [{ host: 'wrong.example.com', methods: ['GET' as const] }] }
+  t.match(await w.refused({ url: 'https://wrong.example.com/' }, { permissions }), {
+    code: 'FETCH_FAILED',
+    message: /no trusted TLS connection to wrong\.example\.com/
+  })
+  process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0'
+  t.teardown(() => void delete process.env.NODE_TLS_REJECT_UNAUTHORIZED)
+  const deps = { connect: { port: w.port } }
+  t.match(await w.refused({ url: `${api}/` }, { deps }), { code: 'FETCH_FAILED', message: /no trusted TLS connection/ })
+  t.equal(w.seen.length, 0)
+})
+
+t.test('redirects are followed three times, each checked as if it were the first request', async (t) => {
+  for (const i of [1, 2, 3, 4, 5]) w.on(`/${i}`, answer({ location: `/${i - 1}` }, '', 302))
+  const got = await w.fetch({ url: `${api}/3` })
+  t.match(got, { url: `${api}/0`, status: 200, redirected: true, entry: { details: { redirects: 3, path: '/3' } } })
+  t.match(await w.refused({ url: `${api}/4` }), { code: 'FETCH_FAILED', message: /one redirect more than the 3/ })
+  w.on('/loop', answer({ location: '/loop' }, '', 301))
+  t.equal(await code({ url: `${api}/loop` }), 'FETCH_FAILED')
+  t.equal(w.sockets.length, 12, 'one connection for each hop')
+
+  const bad: [string, string][] = [
+    ['https://169.254.169.254/latest/meta-data/', 'CAPABILITY_DENIED'],
+    ['http://169.254.169.254/latest/meta-data/', 'CAPABILITY_DENIED'],
+    ['http://api.example.com/', 'CAPABILITY_DENIED'],
+    ['//0x7f.1/', 'CAPABILITY_DENIED'],
+    ['https://api.example.com:8443/', 'CAPABILITY_DENIED'],
+    ['https://x:y@api.example.com/', 'CAPABILITY_DENIED'],
+    ['https://localhost/', 'CAPABILITY_DENIED'],
+    ['https://undeclared.example.com/', 'CAPABILITY_DENIED'],
+    ['\\\\169.254.169.254\\', 'CAPABILITY_DENIED'],
+    ['file:///etc/passwd', 'CAPABILITY_DENIED'],
+    ['data:text/plain,x', 'CAPABILITY_DENIED'],
+    ['https://[::1', 'FETCH_FAILED']
+  ]
+  for (const [location, expected] of bad) {
+    w.on('/bad', answer({ location }, '', 302))
+    w.asked.length = 0
+    t.equal(await code({ url: `${api}/bad` }), expected, location)
+    t.strictSame(w.asked, ['api.example.com'])
+  }
+})
+
+t.test('a redirect changes the method as in browsers, and the new one needs a rule too', async (t) => {
+  const after = async (status: number, method: string, location = '/done') => {
+    w.on('/go', answer({ location }, '', status))
+    const body = method === 'GET' ? {} : { body: { text: 'b' } }
+    await w.fetch({
+      url: `${api}/go`,
+      method,
+      headers: [
+        ['authorization', 'mine'],
+        ['cookie', 'c'],
+        ['x-own', '1']
+      ],
+      ...body
+    })
+    const { method: last, body: sent, headers } = w.seen.at(-1) as (typeof w.seen)[number]
+    return `${last} ${sent.length} ${headers['content-type'] ?? '-'} ${headers['idempotency-key'] ?? '-'} ${headers.authorization ?? '-'} ${headers.cookie ?? '-'} ${headers['x-own']}`
+  }
+  t.equal(await after(301, 'POST'), 'GET 0 - - mine c 1')
+  t.equal(await after(302, 'POST'), 'GET 0 - - mine c 1')
+  t.equal(await after(303, 'PUT'), 'GET 0 - - mine c 1')
+  t.equal(await after(302, 'PUT'), 'PUT 1 text/plain;charset=UTF-8 session/s mine c 1')
+  t.equal(await after(307, 'POST'), 'POST 1 text/plain;charset=UTF-8 session/s mine c 1')
+  t.equal(await after(308, 'POST', 'https://other.example.com/done'), 'POST 1 text/plain;charset=UTF-8 session/s - - 1')
+  const permissions = { fetch: [{ host: 'api.example.com', methods: ['POST' as const] }] }
+  w.on('/go', answer({ location: '/done' }, '', 303))
+  t.match(await w.refused({ url: `${api}/go`, method: 'POST' }, { permissions }), {
+    code: 'CAPABILITY_DENIED',
+    message: /^GET https:/
+  })
+})
+
+t.test('a redirect is given or refused where the skill says so', async (t) => {
+  w.on('/go', answer({ location: 'https://169.254.169.254/' }, 'moved', 302))
+  const got = await w.fetch({ url: `${api}/go`, redirect: 'manual' })
+  t.match(got, { status: 302, redirected: false, body: { text: 'moved' } })
+  t.match(new Map(got.headers as [string, string][]).get('location'), 'https://169.254.169.254/')
+  t.equal(await code({ url: `${api}/go`, redirect: 'error' }), 'FETCH_FAILED')
+  w.on('/go', answer({}, 'no location', 302))
+  t.equal((await w.fetch({ url: `${api}/go` })).status, 302)
+})
+
+t.test('ten seconds are for everything: DNS, headers, body', async (t) => {
+  w.on('/headers', (request) => void request.socket.write('HTTP/1.1 200 OK\r\nX: '))
+  w.on('/body', (_request, response) => {
+    response.writeHead(200, { 'content-length': '10' })
+    response.write('a')
+  })
+  const late = async (path: string, begun: () => unknown) => {
+    const clock = new FakeClock()
+    const refused = w.refused({ url: `${api}${path}` }, { deps: { clock } })
+    await until(begun, `${path} has begun`)
+    await clock.advance(9_999)
+    await clock.advance(1)
+    return await refused
+  }
+  const timeout = { code: 'FETCH_TIMEOUT', message: 'the answer was not complete after 10000 ms' }
+  t.strictSame(await late('/headers', () => w.seen.length === 1), timeout)
+  t.strictSame(await late('/body', () => w.seen.length === 2), timeout)
+  w.dns(() => new Promise(() => {}))
+  t.strictSame(await late('/', () => w.asked.length === 3), timeout)
+  await until(() => w.sockets.every(({ destroyed }) => destroyed), 'no socket is left')
+})
+
+t.test('the end of the tool call ends its request and closes the socket', async (t) => {
+  w.on('/hang', () => {})
+  const ended = new AbortController()
+  const refused = w.refused({ url: `${api}/hang`, method: 'POST' }, { signal: ended.signal })
+  await until(() => w.seen.length === 1, 'the request has arrived')
+  ended.abort()
+  t.match(await refused, { code: 'FETCH_FAILED', message: /^the tool call ended/ })
+  await until(() => w.sockets.every(({ destroyed }) => destroyed), 'the socket is closed')
+  t.equal(await code({ url: `${api}/hang` }, { signal: ended.signal }), 'FETCH_FAILED')
+  t.equal(w.sockets.length, 1)
+})
+
+t.test('what was sent stands in the audit log also when nothing good came back', async (t) => {
+  w.on('/fails', (request) => void request.socket.destroy())
+  await w.refused({ url: `${api}/fails`, method: 'POST', body: { text: 'abc' } })
+  const rows = await w.db.tenant(
+    w.acme.tenantId,
+    (tx) => tx<{ details: object; actor: string }[]>`
+    select details, actor_id as actor from audit.entry where action = 'tool.fetch' and details->>'path' = '/fails'`
+  )
+  t.match(rows, [{ actor: '@acme/one', details: { method: 'POST', status: null, bytesOut: 3, error: 'FETCH_FAILED' } }])
+})
+
+t.test('DNS is asked for both families, without the pool of threads and with an end', async (t) => {
+  const dns = createSocket('udp4')
+  let silent = false
+  dns.on('message', (query, { port, address }) => {
+    if (silent) return
+    const question = query.subarray(12, query.indexOf(0, 12) + 5)
+    const four = question.at(-3) === 1
+    const known = query.includes('known')
+    const data = four ? [93, 184, 216, 34] : [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    const record = [0xc0, 12, 0, four ? 1 : 28, 0, 1, 0, 0, 0, 60, 0, data.length, ...data]
+    const head = [0x81, known ? 0x80 : 0x83, 0, 1, 0, known ? 1 : 0, 0, 0, 0, 0]
+    dns.send(Buffer.from([...query.subarray(0, 2), ...head, ...question, ...(known ? record : [])]), port, address)
+  })
+  await new Promise<void>((resolve) => dns.bind(0, '127.0.0.1', resolve))
+  t.teardown(() => dns.close())
+  const servers = [`127.0.0.1:${(dns.address() as AddressInfo).port}`]
+  const signal = new AbortController().signal
+  const resolve = createResolve({ servers, timeoutMs: 500, tries: 1 })
+  t.strictSame(await resolve('known.example.com', signal), ['93.184.216.34', '2001:db8::1'])
+  await t.rejects(resolve('absent.example.com', signal), { code: 'ENOTFOUND' })
+  silent = true
+  await t.rejects(resolve('slow.example.com', signal), { code: 'ETIMEOUT' })
+  const ended = new AbortController()
+  const waiting = createResolve({ servers, timeoutMs: 60_000 })('slow.example.com', ended.signal)
+  ended.abort()
+  await t.rejects(waiting, { code: 'ECANCELLED' })
+  await t.rejects(resolve('known.example.com', ended.signal))
+})
