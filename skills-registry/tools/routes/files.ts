@@ -6,7 +6,7 @@ import type { ObjectStore } from '#core/objects/index.ts'
 import type { App } from '#core/plugin.ts'
 import { etagOf, readParts } from '#skills-registry/tools/capabilities/files-content.ts'
 import type { FilesOptions } from '#skills-registry/tools/capabilities/files-options.ts'
-import { PathPrefix, wrongWithPath } from '#skills-registry/tools/capabilities/files-path.ts'
+import { FilePath, PathPrefix } from '#skills-registry/tools/capabilities/files-path.ts'
 import { findFile, findWorkspace, listFiles } from '#skills-registry/tools/capabilities/files-store.ts'
 import { decodeAfter, pageAfter } from './after-cursor.ts'
 import { attachment, parseRange } from './download.ts'
@@ -75,18 +75,19 @@ export function fileRoutes(app: App, { objects, limits }: { objects: ObjectStore
 
   app.route({
     method: 'GET',
-    url: '/v1/sessions/:id/files/*',
+    url: '/v1/sessions/:id/files/content',
     config: { permission: 'files:read' },
     schema: {
       tags,
-      summary: "One file of a session's workspace, whole or a range of it",
-      params: z.object({ id: z.uuid(), '*': z.string() }),
+      summary: "One file of a session's workspace (?path=), whole or a range of it",
+      params: z.object({ id: z.uuid() }),
+      querystring: z.strictObject({ path: FilePath }),
       produces: ['application/octet-stream']
     },
     handler: async (request, reply) => {
-      const { id, '*': path } = request.params
+      const { id } = request.params
+      const { path } = request.query
       const { tenantId } = request.auth
-      if (wrongWithPath(path)) throw new FileNotFound()
       const file = await request.tenant((tx) => findFile(tx, id, path))
       if (!file) throw new FileNotFound()
       const etag = etagOf(file.parts)

@@ -255,7 +255,7 @@ t.test('the tenant lists and downloads', async (t) => {
   t.match((await get('?prefix=out/')).json().data, [{ path: 'out/große Datei.html' }])
 
   const whole = Buffer.concat([chunk, chunk])
-  const path = `/out/${encodeURIComponent('große Datei.html')}`
+  const path = `/content?path=${encodeURIComponent('out/große Datei.html')}`
   const file = await get(path)
   t.equal(file.statusCode, 200)
   t.ok(file.rawPayload.equals(whole))
@@ -268,7 +268,7 @@ t.test('the tenant lists and downloads', async (t) => {
     'cache-control': 'private, no-cache',
     etag: /^"parts:[0-9a-f]{64}"$/
   })
-  t.match((await get('/b')).headers.etag, /^"sha256:[0-9a-f]{64}"$/)
+  t.match((await get('/content?path=b')).headers.etag, /^"sha256:[0-9a-f]{64}"$/)
   const { etag } = file.headers as { etag: string }
 
   const range = await get(path, { range: 'bytes=89990-90009' })
@@ -282,14 +282,17 @@ t.test('the tenant lists and downloads', async (t) => {
   t.match(await get(path, { 'if-none-match': `"x", ${etag}` }), { statusCode: 304, body: '' })
   t.match(await get(path, {}, 'HEAD'), { statusCode: 200, headers: { 'content-length': '180000' }, body: '' })
 
-  for (const odd of ['/none', '/%2e%2e/x', '/..%2f..%2fx', '/out', '/B', '/', `/${'x'.repeat(600)}`])
-    t.match(await get(odd), { statusCode: 404 }, odd)
+  for (const odd of ['none', 'out', 'B', 'out/grosse%20Datei.html'])
+    t.match((await get(`/content?path=${odd}`)).json(), { status: 404, code: 'TOOLS_FILE_NOT_FOUND' }, odd)
+  const wrong = { status: 400, code: 'REQUEST_INVALID', errors: [{ in: 'query', pointer: '/path' }] }
+  for (const odd of ['', '../x', '%2e%2e%2fx', '/b', 'a%00', 'a%5cb', 'x'.repeat(600)])
+    t.match((await get(`/content?path=${odd}`)).json(), wrong, odd)
   t.equal((await get('?cursor=x')).json().code, 'REQUEST_CURSOR_INVALID')
   const theirs = { authorization: other.headers.authorization }
   t.equal((await get(path, theirs)).json().code, 'TOOLS_FILE_NOT_FOUND')
   t.match((await get('', theirs)).json(), { data: [], used: { files: 0 } })
   const weak = await r.makeKey(acme.tenantId, ['sessions:read'])
-  t.equal((await get('/b', { authorization: weak.authorization })).statusCode, 403)
+  t.equal((await get('/content?path=b', { authorization: weak.authorization })).statusCode, 403)
 })
 
 t.test('content that the object store does not have is no answer to the skill', async (t) => {
