@@ -3,6 +3,9 @@ import type { TLSSocket } from 'node:tls'
 import { Client, type Dispatcher } from 'undici'
 import type { HeaderList } from './headers.ts'
 
+/** Answers before the answer (103 Early Hints): one or two are usual, a host could send them for ever. */
+const MAX_INFORMATIONAL = 8
+
 export interface Answer {
   status: number
   statusText: string
@@ -44,6 +47,7 @@ export class Exchange {
     request: { method: string; headers: HeaderList; body: Buffer | null },
     signal: AbortSignal
   ): Promise<Answer> {
+    let informational = 0
     const response = await this.#client.request({
       path: `${url.pathname}${url.search}`,
       method: request.method as Dispatcher.HttpMethod,
@@ -51,6 +55,9 @@ export class Exchange {
       body: request.body,
       signal,
       reset: true,
+      onInfo: () => {
+        if (++informational > MAX_INFORMATIONAL) this.#socket.destroy()
+      },
       responseHeaders: 'raw'
     })
     response.body.on('error', () => {}) // of a redirect nobody reads it, and it breaks when the connection is closed

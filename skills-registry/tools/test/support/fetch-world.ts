@@ -59,6 +59,11 @@ const everything: Permissions = {
   }))
 }
 
+export const answer =
+  (headers: Record<string, string | string[]>, body: Uint8Array | string = '', status = 200) =>
+  (_: unknown, response: ServerResponse) =>
+    response.writeHead(status, headers).end(body)
+
 /** A real TLS server on loopback, which is opened for this capability, and DNS as the test says. */
 export async function fetchWorld(t: Test): Promise<FetchWorld> {
   const base = await testApp(t)
