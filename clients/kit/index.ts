@@ -129,7 +129,7 @@ export interface FileEntry {
 }
 
 export interface ReadOnlyFiles {
-  /** UTF-8. A long file is read in several host calls, unless `length` (in bytes) asks for a part. @throws FILES_NOT_FOUND */
+  /** UTF-8. A long file is read in several host calls, unless `length` (in bytes) asks for a part. @throws FILES_* */
   read(path: string, range?: { offset?: number; length?: number }): Promise<string>
   readBytes(path: string, range?: { offset?: number; length?: number }): Promise<Uint8Array>
   list(options?: string | { prefix?: string; after?: string; limit?: number }): Promise<{
@@ -150,8 +150,8 @@ export type FileContent = string | ArrayBuffer | ArrayBufferView
 
 // --- events, model, tools ---------------------------------------------------------------------------------------------
 export interface Events {
-  /** @param type one of skill.json's; published under the skill's own name @throws EVENTS_TOO_LARGE */
-  publish(type: string, data: Storable): Promise<{ event: string }>
+  /** @param type one of skill.json's; published under the skill's own name @throws EVENTS_TOO_LARGE, EVENTS_LIMIT */
+  publish(type: string, data: object): Promise<{ event: string }>
 }
 
 export interface Message {
@@ -180,13 +180,16 @@ export type ErrorCode =
   | 'HOST_RESULT_TOO_LARGE'
   | 'HOST_CALL_FAILED'
   | 'SANDBOX_HOST_CALLS'
+  | 'SANDBOX_TIMEOUT'
   | 'FETCH_FAILED'
   | 'FETCH_TIMEOUT'
   | 'FETCH_TOO_LARGE'
   | 'STORAGE_CONFLICT'
   | 'STORAGE_QUOTA'
   | 'FILES_NOT_FOUND'
+  | 'FILES_NOT_TEXT'
   | 'FILES_QUOTA'
+  | 'EVENTS_LIMIT'
   | 'EVENTS_TOO_LARGE'
   | 'MODEL_UNAVAILABLE'
   | 'MODEL_BUDGET'

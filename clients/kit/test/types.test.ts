@@ -187,3 +187,22 @@ t.test('the members of what globals.d.ts declares are those of the sandbox', asy
   t.strictSame(declared, found)
   t.ok(names.length >= 12)
 })
+
+t.test('the codes are those that the capabilities throw', async (t) => {
+  const root = new URL('../../../', import.meta.url)
+  const folder = new URL('skills-registry/tools/capabilities/', root)
+  const files = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith('.ts'))
+  const thrown = new Set<string>()
+  for (const file of files) {
+    const text = await readFile(new URL(file, folder), 'utf8')
+    for (const [, code = ''] of text.matchAll(/new CapabilityError\(\s*'([A-Z_]+)'/g)) thrown.add(code)
+  }
+  const kit = await readFile(new URL('clients/kit/index.ts', root), 'utf8')
+  const union = /export type ErrorCode =([\s\S]*?)\n\n/.exec(kit)?.[1] ?? ''
+  const known = new Set([...union.matchAll(/'([A-Z_]+)'/g)].map(([, code = '']) => code))
+  t.ok(thrown.size > 10)
+  t.strictSame(
+    [...thrown].filter((code) => !known.has(code)),
+    []
+  )
+})

@@ -1,13 +1,13 @@
 // ctx.storage, files, events, model, tools: how the author's arguments become those of the host, and answers his values.
 ;(kit) => {
-  const { members, method, bare, hasOwn, apply, bytesOf, toBase64, fromBase64, wellFormed, utf8Bytes } = kit
+  const { members, method, bare, hasOwn, apply, bytesOf, toBase64, fromBase64, wellFormed } = kit
 
   const NativeTypeError = kit.TypeError
   const wrong = (name, message) => kit.wrong(`ctx.${name}: ${message}`)
   const optional = (options) => options ?? { __proto__: null }
   /** JSON has no undefined: it would arrive as null, and be stored as that. */
-  const present = (name, what, value) => {
-    if (value === undefined) throw wrong(name, `${what} is undefined; null is a value`)
+  const present = (name, value) => {
+    if (value === undefined) throw wrong(name, 'the value is undefined; null is a value')
     return value
   }
   // {ifVersion: found?.version} of a key that was not there would overwrite what came in between.
@@ -27,13 +27,13 @@
   define('storage.get', (key) => [key])
   define('storage.set', (key, value, options) => [
     key,
-    present('storage.set', 'the value', value),
+    present('storage.set', value),
     versioned('storage.set', options)
   ])
   define('storage.delete', (key, options) => [key, versioned('storage.delete', options)])
   define('storage.list', (options) => [optional(options)])
 
-  define('events.publish', (type, data) => [type, present('events.publish', 'the data', data)])
+  define('events.publish', (type, data) => [type, data])
   define('model.run', (request) => [optional(request)])
   define('tools.call', (address, input) => [address, input === undefined ? { __proto__: null } : input])
 
@@ -51,8 +51,12 @@
   define('files.list', (prefix) => [typeof prefix === 'string' ? { __proto__: null, prefix } : optional(prefix)])
 
   /** Reads on until the file's end, one host call a piece, unless the author asked for a piece himself. */
-  const reader = (as, partOf, sizeOf, join) => {
-    const shape = (answer) => ({ __proto__: null, part: partOf(answer), more: answer.more === true })
+  const reader = (as, partOf, join) => {
+    const shape = (answer) => {
+      const { bytes, more } = answer
+      if (typeof bytes !== 'number') throw new NativeTypeError('no length')
+      return { __proto__: null, part: partOf(answer), bytes, more: more === true }
+    }
     const read = (path, options) =>
       kit.promised(read, (waiter) => {
         const { offset, length } = optional(options)
@@ -63,10 +67,10 @@
           const range = { __proto__: null, as, offset: at, length }
           kit.request('files.read', bare([path, range]), { __proto__: null, site: waiter.site, shape, resolve, reject })
         }
-        const resolve = ({ part, more }) => {
+        const resolve = ({ part, bytes, more }) => {
           whole = whole === undefined ? part : join(whole, part)
-          at += sizeOf(part)
-          if (more && length === undefined && sizeOf(part) > 0) ask()
+          at += bytes
+          if (more && length === undefined && bytes > 0) ask()
           else waiter.resolve(whole)
         }
         ask()
@@ -87,7 +91,7 @@
   }
   const bytesIn = ({ base64 }) => fromBase64(base64)
   members['files.read'] = (files) => {
-    files.read = reader('text', textOf, utf8Bytes, (a, b) => a + b)
-    files.readBytes = reader('base64', bytesIn, (bytes) => bytes.length, joinBytes)
+    files.read = reader('text', textOf, (a, b) => a + b)
+    files.readBytes = reader('base64', bytesIn, joinBytes)
   }
 }
