@@ -6,6 +6,7 @@ import { registryRows } from './rows/registry.ts'
 import type { RouteRow } from './rows/row.ts'
 import { tenantRows } from './rows/tenants.ts'
 import { toolsRows } from './rows/tools.ts'
+import { toolsDataRows } from './rows/tools-data.ts'
 import { vaultRows } from './rows/vault.ts'
 
 /** What the suite must know of each route; one file a room. A route without a row is red. */
@@ -17,7 +18,8 @@ export const routeRows: Readonly<Record<string, RouteRow>> = {
   ...vaultRows,
   ...pulseRows,
   ...registryRows,
-  ...toolsRows
+  ...toolsRows,
+  ...toolsDataRows
 }
 
 /** Every route of the router itself, `METHOD /path`: from its printed tree, not from what the app says of itself. */

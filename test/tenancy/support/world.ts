@@ -10,6 +10,7 @@ import tools from '#skills-registry/tools/index.ts'
 import type { TestTenant } from '#test/support/app.ts'
 import type { TestDbOptions } from '#test/support/db.ts'
 import { type PulseApp, pulseApp } from '#test/support/pulse-app.ts'
+import { keepData } from './rows/tools-data.ts'
 
 /** What a tenant has: one of everything that a route can name, each with the tenant's canary where text can be. */
 export interface Citizen extends TestTenant {
@@ -117,6 +118,7 @@ export async function world(t: Test, open: TestDbOptions['open'] = {}): Promise<
       who.secretName = await made.putSecret(who)
       who.memberId = await made.member(who)
       who.invitationId = await made.invitation(who)
+      await keepData(app, who)
       // A skill of no session, which stands still: the platform sees that it does, and nothing of what the tenant is told.
       const crashes = [{ sessionId: newId(), step: canary, code: 'SANDBOX_KILLED', reason: 'cpuMs', at: '2026-01-01' }]
       await app.sql`
