@@ -80,9 +80,26 @@ const lies: [string, string][] = [
   ['a log flood', "for (let i = 0; i < 5000; i++) send(Kind.log, id, { level: 'info' }, 'x')"],
   [
     'host calls beyond every limit',
-    "for (let i = 0; i < 500; i++) send(Kind.hostCall, id, { n: i, name: 'progress' }, '[]')"
+    "for (let i = 0; i < 500; i++) send(Kind.hostCall, id, { n: i + 1, name: 'progress' }, '[]')"
   ],
   ['a megabyte on stderr', "process.stderr.write('x'.repeat(3e6))"],
+  [
+    'host calls that are not in order',
+    "for (const n of [2, 1]) send(Kind.hostCall, id, { n, name: 'progress' }, '[]')"
+  ],
+  ['a host call without a number', "send(Kind.hostCall, id, { n: 1.5, name: 'progress' }, '[]')"],
+  ['an answer that nobody asked for', "send(Kind.result, id, { cpuMs: 0, isolate: 1, wakes: [1] }, '1')"],
+  ['a timer beyond every limit', "send(Kind.result, id, { cpuMs: 0, isolate: 1, wakes: [-1001] }, '1')"],
+  ['wakes that are none', "send(Kind.result, id, { cpuMs: 0, isolate: 1, wakes: [0] }, '1')"],
+  ['wakes that are no list', "send(Kind.result, id, { cpuMs: 0, isolate: 1, wakes: 'x' }, '1')"],
+  [
+    'more wakes than a call can have',
+    "send(Kind.result, id, { cpuMs: 0, isolate: 1, wakes: Array(1021).fill(-1) }, '1')"
+  ],
+  [
+    'a divergence from nothing',
+    "send(Kind.error, id, { cpuMs: 0, isolate: 1, code: 'SANDBOX_DIVERGED', message: 'm' })"
+  ],
   ['its own end', 'process.exit(0)']
 ]
 for (const [name, lie] of lies) {
