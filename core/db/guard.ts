@@ -34,7 +34,8 @@ export function isConnectionLoss(error: unknown): boolean {
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return false
   return error instanceof postgres.PostgresError
     ? /^(08...|57P0[1-5]|53300)$/.test(error.code)
-    : /^(CONNECTION_[A-Z_]+|CONNECT_TIMEOUT|E[A-Z_]+)$/.test(error.code)
+    : // Node's own: ECONNRESET, EAI_AGAIN, ERR_SOCKET_CLOSED. EVENT_TOO_LARGE is one of ours.
+      /^(CONNECTION_[A-Z_]+|CONNECT_TIMEOUT|E[A-Z]+|(EAI|ERR)_[A-Z_]+)$/.test(error.code)
 }
 
 /** Errors of SQL stay what they are; a lost connection becomes DatabaseUnavailable. */

@@ -41,6 +41,22 @@ t.test('a throw rolls back and comes out as it was thrown', async (t) => {
   t.equal((await sql`select 1 from lab.note where text = 'gone'`).length, 0)
 })
 
+t.test('a code of ours that begins with E is not taken for a broken connection', async (t) => {
+  const large = Object.assign(new Error('too large'), { code: 'EVENT_TOO_LARGE' })
+  await t.rejects(
+    db.tenant(tenantA, () => Promise.reject(large)),
+    { code: 'EVENT_TOO_LARGE' }
+  )
+  for (const code of ['ECONNRESET', 'EAI_AGAIN', 'ERR_SOCKET_CLOSED', 'CONNECTION_CLOSED']) {
+    const lost = Object.assign(new Error('gone'), { code })
+    await t.rejects(
+      db.tenant(tenantA, () => Promise.reject(lost)),
+      { code: 'DB_UNAVAILABLE' },
+      code
+    )
+  }
+})
+
 t.test('hooks after commit run once, in order, and never after a rollback', async (t) => {
   const ran: string[] = []
   await db.tenant(tenantA, async (tx) => {
