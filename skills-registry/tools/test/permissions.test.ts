@@ -1,9 +1,13 @@
 import t from 'tap'
+import { ToolError } from '#core/ports/tools.ts'
 import { Permissions } from '#skills-registry/package/manifest.ts'
 import { CallBudget } from '#skills-registry/tools/budget.ts'
 import { createEventsCapability, eventName, mayPublish } from '#skills-registry/tools/capabilities/events.ts'
 import { guestData } from '#skills-registry/tools/capabilities/secrets.ts'
+import { createToolsCapability } from '#skills-registry/tools/capabilities/tools.ts'
+import type { HostCall, OutsideMethod } from '#skills-registry/tools/capability.ts'
 import { intersect, namesFor } from '#skills-registry/tools/permissions.ts'
+import type { Place } from '#skills-registry/tools/run.ts'
 
 const both = (a: unknown, b: unknown) => intersect(Permissions.parse(a), Permissions.parse(b))
 const at = (host: string, methods: string[], secret?: string) => ({ host, methods, ...(secret ? { secret } : {}) })
@@ -116,4 +120,35 @@ t.test('tools that one call asks for run one after the other, whatever becomes o
     ends.map(({ status }) => status),
     ['rejected', 'fulfilled', 'fulfilled']
   )
+})
+
+t.test('a called tool ends with its caller, and one whose turn comes after that never begins', async (t) => {
+  const ran: Place[] = []
+  const ending = new AbortController()
+  const { methods } = createToolsCapability({
+    run: async (_call, _skill, _tool, _input, place) => {
+      ran.push(place as Place)
+      ending.abort(new Error('the caller ended'))
+      throw new ToolError('SANDBOX_CANCELLED', 'the call was cancelled')
+    }
+  })
+  const grant = { tools: ['one.run'] }
+  const skill = { alias: 'one', skillId: 'id', name: '@acme/one', grant, tools: { run: {} }, calls: { one: 'id' } }
+  const call = {
+    key: 's/one#1/1',
+    idempotencyKey: 's/one/1',
+    skill,
+    permissions: grant,
+    chain: ['one.run'],
+    budget: new CallBudget({ tokens: 0 }),
+    signal: ending.signal,
+    call: { skills: [skill] }
+  } as unknown as HostCall
+  const method = methods['tools.call'] as OutsideMethod<unknown>
+  const ends = await Promise.allSettled([1, 2].map(() => method.outside(call, ['one.run', {}])))
+  t.match(ends, [{ reason: { code: 'SANDBOX_CANCELLED' } }, { reason: { message: 'the caller ended' } }])
+  t.equal(ran.length, 1)
+  const { signal, key, effectKey, chain } = ran[0] as Place
+  t.equal(signal, ending.signal)
+  t.strictSame({ key, effectKey, chain }, { key: 's/one#1/1', effectKey: 's/one/1', chain: ['one.run', 'one.run'] })
 })
