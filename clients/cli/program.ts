@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { Api, interrupted } from './api.ts'
 import { addAudit } from './commands/audit.ts'
 import { addDoctor } from './commands/doctor.ts'
+import { addReplay } from './commands/replay.ts'
 import { addWhoami } from './commands/whoami.ts'
 import { connectionOf, isOpenRoad } from './connection.ts'
 import { plain, type Screen } from './print.ts'
@@ -29,6 +30,7 @@ Exit codes:
 Examples:
   agentos doctor tenancy
   agentos audit list --limit 10
+  agentos replay session.json
   AGENTOS_URL=https://agents.example AGENTOS_TOKEN="$KEY" agentos whoami`
 
 /** Runs one command line. @returns what the process ends with */
@@ -74,6 +76,7 @@ function programOf({ env, stdout, stderr, interrupted: signal }: Surroundings): 
     })
   addDoctor(program, start)
   addAudit(program, start, () => ({ screen: screenOf() }))
+  addReplay(program, start, () => ({ screen: screenOf(), interrupted: signal }))
   addWhoami(program, start)
   return program
 }

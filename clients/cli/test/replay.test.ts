@@ -1,0 +1,308 @@
+import { createHash } from 'node:crypto'
+import { readFile, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { Writable } from 'node:stream'
+import t, { type Test } from 'tap'
+import { run, type Surroundings } from '#clients/cli/program.ts'
+import type { Call, HostCall, Recording } from '#clients/cli/replay/recording.ts'
+import { systemClock } from '#core/clock.ts'
+import { Sandbox, SandboxError } from '#sandbox/index.ts'
+import { runNode } from '#test/support/run-node.ts'
+
+const SESSION = '01900000-0000-7000-8000-000000000001'
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
+
+const SOURCE = `
+let calls = 0
+export async function look(input, ctx) {
+  calls += 1
+  const first = await ctx.storage.get(input.key)
+  const [second, timer] = await Promise.all([
+    ctx.storage.get('second'),
+    new Promise((resolve) => setTimeout(() => resolve('rang'), 3))
+  ])
+  ctx.progress(0.5, 'half')
+  const third = await ctx.storage.get(String(first.value)).catch((error) => error.code)
+  return { calls, first, second, third, timer, draw: Math.random(), now: Date.now(), secrets: ctx.secrets }
+}
+export async function fail(input, ctx) {
+  calls += 1
+  await ctx.storage.get('gone')
+}
+`
+
+/** A session as a server would have recorded it: made by a sandbox with JIT. */
+async function record(): Promise<Recording> {
+  const sandbox = new Sandbox({ clock: systemClock, spareCells: 0 })
+  const calls: Call[] = []
+  const call = async (step: string, tool: string, input: object, sessionId: string) => {
+    const host: HostCall[] = []
+    const session = { id: SESSION, tenantId: 'tenant', step, attempt: 1, effectKey: `${SESSION}/${step}` }
+    const limits = { cpuMs: 1000, wallMs: 10_000, memoryMb: 64, hostCalls: 20 }
+    const asked = {
+      time: 1_700_000_000_000,
+      seed: `${SESSION}:${step}`,
+      capabilities: ['log', 'progress', 'storage.get']
+    }
+    const data = { secrets: ['TOKEN'] }
+    const answer = (n: number, name: string, args: string) => {
+      const [key] = JSON.parse(args)
+      const ok = key !== 'gone'
+      const text = JSON.stringify(
+        ok ? { value: key === 'second' ? [1, 2] : 'gone', version: n } : { code: 'STORAGE_AWAY', message: 'away' }
+      )
+      const entry = { n, name, args, ok, answer: text, landed: host.length + 1 }
+      host.push({ ...entry, digest: sha256(JSON.stringify([n, name, args, ok, text, entry.landed])) })
+      if (!ok) throw Object.assign(new Error('away'), { code: 'STORAGE_AWAY' })
+      return text
+    }
+    const request = {
+      ...asked,
+      tenantId: 'tenant',
+      sessionId,
+      skill: {
+        digest: 'sha256:one',
+        entry: 'dist/index.js',
+        files: new Map([['dist/index.js', SOURCE]]),
+        verified: true
+      },
+      export: tool,
+      input: JSON.stringify(input),
+      limits,
+      session,
+      data,
+      onHostCall: async (name: string, args: string, n: number) =>
+        name === 'progress' ? 'null' : answer(n, name, args)
+    }
+    const { usage, outcome } = await sandbox.run(request).then(
+      ({ usage, output }) => ({ usage, outcome: { output: sha256(output), bytes: Buffer.byteLength(output) } }),
+      (error: unknown) => {
+        if (!(error instanceof SandboxError)) throw error
+        return { usage: error.usage, outcome: { code: error.code, message: error.message, limit: false } }
+      }
+    )
+    if (!usage) throw new Error('it never ran')
+    const { generation, nth, wakes } = usage
+    const heard = host.filter(({ n }) => wakes.includes(n)).sort((a, b) => a.n - b.n)
+    calls.push({
+      key: `${SESSION}/${step}#1`,
+      step,
+      attempt: 1,
+      digest: 'sha256:one',
+      skill: '@test/one',
+      version: '1.0.0',
+      tool,
+      input: request.input,
+      session,
+      data,
+      ...asked,
+      limits,
+      generation,
+      nth,
+      wakes: [...wakes],
+      hostDigest: heard.length === 0 ? null : sha256(heard.map(({ digest }) => digest).join('\n')),
+      outcome,
+      host: host.sort((a, b) => a.n - b.n)
+    })
+  }
+  await call('first', 'look', { key: 'a' }, 'one')
+  await call('second', 'look', { key: 'b' }, 'one')
+  await call('third', 'fail', {}, 'one')
+  await call('fourth', 'look', { key: 'c' }, 'another isolate')
+  await sandbox.close()
+  const skill = {
+    digest: 'sha256:one',
+    name: '@test/one',
+    version: '1.0.0',
+    entry: 'dist/index.js',
+    files: { 'dist/index.js': SOURCE }
+  }
+  return { format: 1, sessionId: SESSION, complete: true, skills: [skill], calls }
+}
+
+let recording: Recording
+t.before(async () => {
+  recording = await record()
+})
+
+/** The command, in this process. */
+async function agentos(args: string[], env: Record<string, string> = {}) {
+  const texts = { out: '', err: '' }
+  const into = (name: 'out' | 'err') =>
+    new Writable({
+      write(chunk: Buffer, _encoding, done) {
+        texts[name] += String(chunk)
+        done()
+      }
+    })
+  const around = { env: { AGENTOS_HOME: '/nowhere', ...env }, stdout: into('out'), stderr: into('err') }
+  const code = await run(args, { ...around, interrupted: new AbortController().signal } as unknown as Surroundings)
+  return { code, ...texts }
+}
+
+/** Replays what `change` makes of the recording. */
+async function replayed(t: Test, change: (copy: Recording) => void, ...args: string[]) {
+  const copy = structuredClone(recording)
+  change(copy)
+  const file = join(t.testdir(), 'session.json')
+  await writeFile(file, JSON.stringify(copy))
+  return await agentos(['replay', file, ...args])
+}
+
+function at<T>(list: readonly T[], index: number): T {
+  const found = list[index]
+  if (found === undefined) throw new Error(`nothing at ${index}`)
+  return found
+}
+
+t.test(
+  'what is unchanged is identical to the byte: module state, timers, failures and all, without any server',
+  async (t) => {
+    const { code, out, err } = await replayed(t, () => {})
+    t.match(
+      out,
+      /^identical first#1 \(@test\/one 1\.0\.0 look, 3 host calls, \d+ ms\)\nidentical second#1 .*\nidentical third#1 .*\nidentical fourth#1 .*\n4 calls: 4 identical\n$/
+    )
+    t.strictSame([code, err], [0, ''])
+  }
+)
+
+t.test('one byte of a journaled answer is changed: that very host call is named', async (t) => {
+  for (const index of [0, 1]) {
+    const { code, out } = await replayed(t, ({ calls }) => {
+      const entry = at(at(calls, 1).host, index)
+      entry.answer = entry.answer.replace(/\d/, (digit) => String((Number(digit) + 1) % 10))
+    })
+    t.match(
+      out,
+      new RegExp(
+        `^identical first#1 .*\nchanged   second#1: host call ${index + 1} \\(storage\\.get\\) was changed after it was recorded`
+      )
+    )
+    t.match(out, /\nskipped {3}third#1: an earlier call of its isolate was changed .*\nidentical fourth#1 /)
+    t.match(out, new RegExp(`\nchanged: call second#1, host call ${index + 1} `))
+    t.equal(code, 1)
+  }
+})
+
+t.test('an answer that was changed together with its digest is found by the record of its call', async (t) => {
+  const { code, out } = await replayed(t, ({ calls }) => {
+    const entry = at(at(calls, 0).host, 0)
+    entry.answer = entry.answer.replace('gone', 'away')
+    entry.digest = sha256(JSON.stringify([entry.n, entry.name, entry.args, entry.ok, entry.answer, entry.landed]))
+  })
+  t.match(out, /^changed {3}first#1: its host calls are not those that were recorded with its outcome/)
+  t.equal(code, 1)
+})
+
+t.test('code that asks for something else is named by its first divergent host call', async (t) => {
+  const { code, out } = await replayed(t, ({ skills }) => {
+    const skill = at(skills, 0)
+    skill.files = { 'dist/index.js': SOURCE.replace("get('second')", "get('other')") }
+  })
+  t.match(out, /^diverged {2}first#1: host call 2 storage\.get: recorded args \["second"\], now \["other"\] \(/)
+  t.match(
+    out,
+    /\n4 calls: 0 identical, 2 diverged, 2 not comparable\ndiverged: call first#1, host call 2 storage\.get: /
+  )
+  t.equal(code, 1)
+})
+
+t.test('another output, another error, a call less and a call more diverge', async (t) => {
+  const changed = async (from: string, to: string, ...args: string[]) =>
+    (
+      await replayed(
+        t,
+        ({ skills }) => Object.assign(at(skills, 0), { files: { 'dist/index.js': SOURCE.replace(from, to) } }),
+        ...args
+      )
+    ).out
+  t.match(
+    await changed('draw: Math.random()', 'draw: 1', '--call', 'first#1'),
+    /^diverged {2}first#1: output differs: recorded \d+ bytes, now \d+; now \{"calls":1,/
+  )
+  t.match(
+    await changed("get('gone')", "get('gone').catch(() => { throw new Error('mine') })", '--call', 'third#1'),
+    /^diverged {2}third#1: recorded SKILL_ERROR: .*away.*, now SKILL_ERROR: mine/
+  )
+  t.match(await changed("ctx.storage.get('second')", "'none'", '--call', 'first#1'), /^diverged {2}first#1: host call /)
+  t.match(
+    await changed('return { calls', "await ctx.storage.get('x'); return { calls", '--call', 'first#1'),
+    /^diverged {2}first#1: /
+  )
+})
+
+t.test('what a limit ended is not comparable, and neither is what stands on it', async (t) => {
+  const { code, out } = await replayed(t, ({ calls }) => {
+    at(calls, 0).outcome = { code: 'SANDBOX_TIMEOUT', message: 'late', limit: true }
+    at(calls, 3).nth = 4
+  })
+  t.match(
+    out,
+    /^skipped {3}first#1: ended by SANDBOX_TIMEOUT .*\nskipped {3}second#1: an earlier call of its isolate was ended by a limit .*\nskipped .*\nskipped {3}fourth#1: earlier calls of its isolate are not in the recording .*\n4 calls: 0 identical, 4 not comparable\n$/
+  )
+  t.equal(code, 0)
+})
+
+t.test('--call takes one call, --json gives all of it to a program', async (t) => {
+  const { code, out } = await replayed(t, () => {}, '--call', 'second#1', '--json')
+  t.match(JSON.parse(out), {
+    ok: true,
+    sessionId: SESSION,
+    complete: true,
+    identical: 1,
+    first: null,
+    calls: [{ call: 'second#1', result: 'identical' }]
+  })
+  t.equal(code, 0)
+  t.match(await replayed(t, () => {}, '--call', 'fifth#1'), {
+    code: 2,
+    err: /no call fifth#1; it has first#1, second#1/
+  })
+})
+
+t.test('a session comes from its server, and --save keeps it for when there is none', async (t) => {
+  const asked: (string | undefined)[] = []
+  const server = createServer((request, response) => {
+    asked.push(request.url)
+    response.setHeader('content-type', 'application/json')
+    response.end(JSON.stringify({ ...recording, complete: false }))
+  }).listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  const AGENTOS_URL = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const file = join(t.testdir(), 'kept.json')
+  const online = await agentos(['replay', SESSION, '--save', file, '--call', 'fourth#1'], {
+    AGENTOS_URL,
+    AGENTOS_TOKEN: 'x'
+  })
+  server.close().closeAllConnections()
+  t.match(online, { code: 0, out: /^identical fourth#1 .*\n1 call: 1 identical\nthe session was still running: / })
+  t.strictSame(asked, [`/v1/sessions/${SESSION}/recording`])
+  t.equal((await stat(file)).mode & 0o777, 0o600)
+  t.match(JSON.parse(await readFile(file, 'utf8')), { format: 1, sessionId: SESSION })
+
+  t.match(await agentos(['replay', SESSION], { AGENTOS_URL, AGENTOS_TOKEN: 'x' }), { code: 4, err: /nothing answers/ })
+  t.match(await agentos(['replay', file, '--save', 'x.json']), {
+    code: 2,
+    err: /--save keeps the recording of a session/
+  })
+  const program = runNode(t, 'clients/cli/agentos.js', ['replay', file, '--call', 'fourth#1'], {})
+  t.match(await program.ended, { code: 0 }, 'the server is gone, and so is the key')
+  t.match(program.stdout(), /^identical fourth#1 /)
+})
+
+t.test('a file that is no recording is 2 and one line', async (t) => {
+  const cases: [string, RegExp][] = [
+    ['nonsense', /is no JSON/],
+    ['{}', /is no recording of format 1/],
+    [JSON.stringify({ ...recording, calls: [{ key: 'x' }] }), /is broken at \/calls\/0/],
+    [JSON.stringify({ ...recording, skills: [null] }), /is broken at \/skills\/0/]
+  ]
+  for (const [text, message] of cases) {
+    const file = join(t.testdir({ 'session.json': text }), 'session.json')
+    t.match(await agentos(['replay', file]), { code: 2, out: '', err: message })
+  }
+  t.match(await agentos(['replay', '/nowhere/session.json']), { code: 2, err: /cannot be read \(ENOENT\)/ })
+})
