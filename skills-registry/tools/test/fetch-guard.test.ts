@@ -254,7 +254,8 @@ t.test('what is no header is refused before anything is sent', async (t) => {
     ['host\0', 'a'],
     [' host', 'a']
   ]
-  for (const pair of bad) t.throws(() => requestHeaders([pair]), { code: 'ARGUMENTS_INVALID' }, JSON.stringify(pair))
+  for (const pair of bad)
+    t.throws(() => requestHeaders([pair]), { code: 'ARGUMENTS_INVALID' }, encodeURIComponent(pair.join(': ')))
   const many = Array.from({ length: 65 }, (_, i): [string, string] => [`x-${i}`, ''])
   t.throws(() => requestHeaders(many), { code: 'ARGUMENTS_INVALID' })
   t.throws(() => requestHeaders([['x', 'a'.repeat(17_000)]]), { code: 'ARGUMENTS_INVALID' })
