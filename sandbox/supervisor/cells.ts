@@ -30,7 +30,7 @@ export class Cells {
   readonly #all = new Set<CellProcess>()
   readonly #byTenant = new Map<string, CellProcess[]>()
   readonly #kindsUsed = new Set<CellKind>()
-  readonly #boundAt = new WeakMap<CellProcess, number>()
+  readonly #servesSince = new WeakMap<CellProcess, number>()
   readonly #cpu = new WeakMap<CellProcess, number>()
   readonly #lowest = new WeakSet<CellProcess>()
   #poll: { cancel(): void } | undefined
@@ -78,7 +78,6 @@ export class Cells {
     if (!cell) return undefined
     cell.bind(tenantId)
     cell.alone = alone
-    this.#boundAt.set(cell, this.#settings.clock.monotonic())
     this.#byTenant.set(tenantId, [...this.of(tenantId), cell])
     this.#kindsUsed.add(kind)
     // After this tick: the call goes first, the spare is spawned behind it.
@@ -95,11 +94,11 @@ export class Cells {
     const busy: CellProcess[] = []
     for (const cell of this.#all) {
       if (cell.state === 'retiring') leaving++
-      else if (cell.tenantId !== null && now - (this.#boundAt.get(cell) ?? now) >= SERVICE_MS) busy.push(cell)
+      else if (now - (this.#servesSince.get(cell) ?? now) >= SERVICE_MS) busy.push(cell)
     }
     if (leaving >= wanted || this.#alive() < this.#settings.maxCells) return
     const has = (cell: CellProcess) => this.of(`${cell.tenantId}`).length
-    const since = (cell: CellProcess) => this.#boundAt.get(cell) ?? now
+    const since = (cell: CellProcess) => this.#servesSince.get(cell) ?? now
     busy.sort((a, b) => has(b) - has(a) || since(a) - since(b))
     for (const cell of busy.slice(0, wanted - leaving)) {
       this.counts.evicted++
@@ -230,6 +229,7 @@ export class Cells {
     for (const cell of this.#all) {
       cell.poll()
       if (cell.tenantId === null || cell.state === 'starting') continue
+      if (cell.runs > 0 && !this.#servesSince.has(cell)) this.#servesSince.set(cell, now)
       const cpu = processCpuMs(cell.pid)
       const before = this.#cpu.get(cell)
       if (cpu !== undefined) {

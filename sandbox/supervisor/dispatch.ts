@@ -151,7 +151,7 @@ export class Dispatcher {
     }
     if (found || mine > 0) return found // one cell per tenant and kind: it may be full or starting
     const cell = this.#cells.bind(lane.tenantId, lane.kind, job.alone)
-    if (!cell) lane.cellWantedAt ??= now
+    lane.cellWantedAt = cell ? undefined : (lane.cellWantedAt ?? now)
     return cell?.state === 'ready' ? cell : undefined
   }
 
