@@ -141,8 +141,9 @@ declare module '#core/ports/ports.ts' {
 export interface ToolsPort {
   /**
    * Resolves a session's refs to exact installed versions, inside the caller's tenant transaction.
-   * @throws SKILLS_REF_INVALID, SKILLS_NOT_INSTALLED, SKILLS_ALIAS_CONFLICT, SKILLS_CAPABILITY_UNAVAILABLE: `details.index`
-   *   is the ref's place in `refs`, `details.errors` has the pointer into the session's config
+   * @returns those, in the order of `refs`, and behind them the skills that they may call (`hidden`)
+   * @throws SKILLS_REF_INVALID, SKILLS_NOT_INSTALLED, SKILLS_ALIAS_CONFLICT, SKILLS_CAPABILITY_UNAVAILABLE, SKILLS_CALLEE_*,
+   *   SKILLS_TOO_MANY: `details.index` is the ref's place in `refs`, `details.errors` has the pointer into the session's config
    */
   resolve(tx: Tx, refs: readonly SkillRef[]): Promise<PinnedSkill[]>
   /**

@@ -126,7 +126,8 @@ export class HostCalls {
       return await this.#journal(done, method.audit?.(call, given, value) ?? null)
     } catch (error) {
       // Of a call that has ended nobody hears the answer; whoever repeats the attempt has to do it properly.
-      if (error instanceof ToolError || this.#caller.signal.aborted) throw error
+      if (this.#caller.signal.aborted) throw error
+      if (error instanceof ToolError) throw this.#break(error)
       return await this.#journal(entry(false, this.#failure(error)), this.#refusal(error, name))
     }
   }

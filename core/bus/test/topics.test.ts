@@ -13,6 +13,12 @@ t.test('a topic is a subject, a family, an event name or everything', async (t) 
     t.throws(() => parseTopics([topic]), { code: 'BUS_TOPIC_INVALID', status: 400 }, topic)
 })
 
+t.test('a publisher whose name begins with a digit can be followed', async (t) => {
+  const made = { type: 'custom.7zip.pack.report.made', subject: 'session:1' }
+  for (const topic of ['custom.*', 'custom.7zip.*', made.type]) t.ok(matches(parseTopics([topic]), made), topic)
+  t.notOk(matches(parseTopics(['custom.7.*']), made))
+})
+
 t.test('events of the platform come only to who names them', async (t) => {
   t.strictSame(splitByStream(['*', 'gazette.*', 'gazette:1', Announced.type, 'platform.*']), {
     platform: [Announced.type, 'platform.*'],

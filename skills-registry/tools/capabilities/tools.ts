@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { type PinnedSkill, type ToolCall, ToolError } from '#core/ports/tools.ts'
+import { type PinnedSkill, type ToolCall, ToolError, type ToolUsage } from '#core/ports/tools.ts'
 import type { Permissions } from '#skills-registry/package/manifest.ts'
 import { CallBudget } from '../budget.ts'
 import { type Capability, CapabilityError, type HostCall, method } from '../capability.ts'
@@ -9,8 +9,8 @@ import type { RunTool } from '../run.ts'
 /** Tools one above the other, the step's own included. */
 export const MAX_DEPTH = 8
 
-/** The run itself broke, not the called tool: its caller must not go on with that as if it were an answer. */
-const BROKEN = new Set(['TOOL_JOURNAL_FAILED', 'TOOL_DIVERGED'])
+/** Not the called tool's doing, as whatever another attempt may cure: a caller that had it for an answer would keep it. */
+const NO_ANSWER = new Set(['SANDBOX_CLOSED', 'SANDBOX_CANCELLED'])
 
 // No input is an empty one, as for a step.
 const CallArguments = z.union([
@@ -66,11 +66,8 @@ async function runCallee(
   const permissions = intersect(call.permissions, skill.grant as Permissions)
   const budget = new CallBudget({ tokens: permissions.model?.tokens ?? 0 }, call.budget)
   // Its own, without what it had others do: they have told the budgets above them already.
-  const count = (usage: { cpuMs: number; hostCalls: number } | undefined) =>
-    call.budget.addCalled({
-      cpuMs: (usage?.cpuMs ?? budget.cpuMs) - budget.cpuMs,
-      hostCalls: (usage?.hostCalls ?? budget.hostCalls) - budget.hostCalls
-    })
+  const count = ({ cpuMs, hostCalls }: ToolUsage) =>
+    call.budget.addCalled({ cpuMs: cpuMs - budget.cpuMs, hostCalls: hostCalls - budget.hostCalls })
   try {
     const { output, usage, record } = await run(withLeft(call), skill, tool, input, {
       key: call.key,
@@ -85,9 +82,9 @@ async function runCallee(
     return output
   } catch (error) {
     if (!(error instanceof ToolError)) throw error
-    count(error.usage)
+    if (error.usage) count(error.usage)
     if (error.record) call.nested(error.record)
-    if (BROKEN.has(error.code)) throw error
+    if (error.retryable || NO_ANSWER.has(error.code)) throw error
     throw new CapabilityError(error.code, error.message)
   }
 }

@@ -7,7 +7,7 @@ import { guestData } from '#skills-registry/tools/capabilities/secrets.ts'
 import { createToolsCapability } from '#skills-registry/tools/capabilities/tools.ts'
 import type { HostCall, OutsideMethod } from '#skills-registry/tools/capability.ts'
 import { intersect, namesFor } from '#skills-registry/tools/permissions.ts'
-import type { Place } from '#skills-registry/tools/run.ts'
+import type { Place, RunTool } from '#skills-registry/tools/run.ts'
 
 const both = (a: unknown, b: unknown) => intersect(Permissions.parse(a), Permissions.parse(b))
 const at = (host: string, methods: string[], secret?: string) => ({ host, methods, ...(secret ? { secret } : {}) })
@@ -122,18 +122,11 @@ t.test('tools that one call asks for run one after the other, whatever becomes o
   )
 })
 
-t.test('a called tool ends with its caller, and one whose turn comes after that never begins', async (t) => {
-  const ran: Place[] = []
+const grant = { tools: ['one.run'] }
+const skill = { alias: 'one', skillId: 'id', name: '@acme/one', grant, tools: { run: {} }, calls: { one: 'id' } }
+/** `ctx.tools.call` of a skill that may call itself. */
+function calling(run: RunTool) {
   const ending = new AbortController()
-  const { methods } = createToolsCapability({
-    run: async (_call, _skill, _tool, _input, place) => {
-      ran.push(place as Place)
-      ending.abort(new Error('the caller ended'))
-      throw new ToolError('SANDBOX_CANCELLED', 'the call was cancelled')
-    }
-  })
-  const grant = { tools: ['one.run'] }
-  const skill = { alias: 'one', skillId: 'id', name: '@acme/one', grant, tools: { run: {} }, calls: { one: 'id' } }
   const call = {
     key: 's/one#1/1',
     idempotencyKey: 's/one/1',
@@ -142,13 +135,40 @@ t.test('a called tool ends with its caller, and one whose turn comes after that 
     chain: ['one.run'],
     budget: new CallBudget({ tokens: 0 }),
     signal: ending.signal,
-    call: { skills: [skill] }
+    call: { skills: [skill] },
+    nested: () => {}
   } as unknown as HostCall
-  const method = methods['tools.call'] as OutsideMethod<unknown>
-  const ends = await Promise.allSettled([1, 2].map(() => method.outside(call, ['one.run', {}])))
+  const method = createToolsCapability({ run }).methods['tools.call'] as OutsideMethod<unknown>
+  return { ending, call, ask: () => method.outside(call, ['one.run', {}]) }
+}
+
+t.test('a called tool ends with its caller, and one whose turn comes after that never begins', async (t) => {
+  const ran: Place[] = []
+  const { ending, ask } = calling(async (_call, _skill, _tool, _input, place) => {
+    ran.push(place as Place)
+    ending.abort(new Error('the caller ended'))
+    throw new ToolError('SANDBOX_CANCELLED', 'the call was cancelled')
+  })
+  const ends = await Promise.allSettled([ask(), ask()])
   t.match(ends, [{ reason: { code: 'SANDBOX_CANCELLED' } }, { reason: { message: 'the caller ended' } }])
   t.equal(ran.length, 1)
   const { signal, key, effectKey, chain } = ran[0] as Place
   t.equal(signal, ending.signal)
   t.strictSame({ key, effectKey, chain }, { key: 's/one#1/1', effectKey: 's/one/1', chain: ['one.run', 'one.run'] })
+})
+
+t.test('what another attempt may cure is no answer for a caller; what the called tool did itself is', async (t) => {
+  const usage = { cpuMs: 7, wallMs: 9, hostCalls: 2, tokens: 0, calls: 1, killed: false }
+  const ends: [ToolError, string][] = [
+    [new ToolError('SANDBOX_BUSY', 'full', { retryable: true }), 'ToolError'],
+    [new ToolError('SANDBOX_CLOSED', 'the host stops'), 'ToolError'],
+    [new ToolError('SANDBOX_KILLED', 'for another one', { retryable: true, usage }), 'ToolError'],
+    [new ToolError('SANDBOX_KILLED', 'for its own doing', { usage }), 'CapabilityError'],
+    [new ToolError('SKILL_ERROR', 'not today', { usage }), 'CapabilityError']
+  ]
+  for (const [error, name] of ends) {
+    const { ask, call } = calling(() => Promise.reject(error))
+    await t.rejects(ask(), { name, code: error.code, message: error.message })
+    t.match(call.budget, error.usage ? { cpuMs: 7, hostCalls: 2, calls: 1 } : { cpuMs: 0, calls: 0 }, error.code)
+  }
 })
