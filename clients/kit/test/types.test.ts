@@ -1,24 +1,19 @@
 // The types of the kit, by the compiler that an author runs: what it lets through, what it refuses, and that the names it
 // knows are those of the real sandbox.
-import { execFile } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { systemClock } from '#core/clock.ts'
 import { Sandbox } from '#sandbox/index.ts'
+import { packFolder } from '#skills-registry/package/pack.ts'
+import { tsc, tscLibs } from '#test/support/tsc.ts'
 
-const tsc = fileURLToPath(new URL('../../../node_modules/typescript/lib/tsc.js', import.meta.url))
 const TSCONFIG = JSON.stringify({ extends: 'agentos/skill/tsconfig.json', include: ['src'] })
 
 /** Lines with an error, by file, and everything that was said. */
 async function check(t: Test, src: Record<string, string>) {
   const folder = t.testdir({ 'tsconfig.json': TSCONFIG, src })
-  const said = await new Promise<string>((resolve) => {
-    execFile(process.execPath, [tsc, '-p', folder, '--pretty', 'false'], { maxBuffer: 2 ** 26 }, (_error, stdout) =>
-      resolve(stdout)
-    )
-  })
+  const said = await tsc(folder)
   const lines = new Map<string, Set<number>>()
   for (const [, file = '', line] of said.matchAll(/src\/([\w.-]+)\((\d+),\d+\): error/g))
     lines.set(file, (lines.get(file) ?? new Set()).add(Number(line)))
@@ -110,10 +105,7 @@ t.test('a good skill passes, and each line that the sandbox would refuse is an e
 
 /** Every name that some library of TypeScript or this node has as a value. */
 async function candidates(): Promise<string[]> {
-  const { default: getExePath } = await import(
-    new URL('../../../node_modules/typescript/lib/getExePath.js', import.meta.url).href
-  )
-  const libs = dirname(getExePath())
+  const libs = await tscLibs()
   const names = new Set([
     ...Object.getOwnPropertyNames(globalThis),
     'require',
@@ -205,4 +197,15 @@ t.test('the codes are those that the capabilities throw', async (t) => {
     [...thrown].filter((code) => !known.has(code)),
     []
   )
+})
+
+t.test('the skill of the README compiles and packs as it stands there', async (t) => {
+  const readme = await readFile(new URL('../README.md', import.meta.url), 'utf8')
+  const block = (kind: string) => new RegExp(`\`\`\`${kind}\n([\\s\\S]*?)\`\`\``).exec(readme)?.[1] ?? ''
+  const code = block('ts')
+  t.strictSame((await check(t, { 'index.ts': code })).said, '')
+  const folder = t.testdir({ 'skill.json': block('json'), 'SKILL.md': block('md'), src: { 'index.ts': code } })
+  const { manifest, files } = (await packFolder(folder)).package
+  t.strictSame(Object.keys(manifest.tools), ['look'])
+  t.ok(files.has('dist/index.js'))
 })

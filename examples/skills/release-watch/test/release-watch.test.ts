@@ -1,5 +1,4 @@
 // The author's whole way but for the signature: src/*.ts packed, run in the sandbox, on a host that answers like GitHub.
-import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { systemClock } from '#core/clock.ts'
@@ -8,6 +7,7 @@ import { Sandbox, SandboxError } from '#sandbox/index.ts'
 import { fakeHost } from '#sandbox/test/fake-host.ts'
 import { packFolder } from '#skills-registry/package/pack.ts'
 import { moduleSources } from '#skills-registry/package/read.ts'
+import { tsc } from '#test/support/tsc.ts'
 
 const folder = fileURLToPath(new URL('../', import.meta.url))
 const { package: skill } = await packFolder(folder)
@@ -113,9 +113,5 @@ t.test('what GitHub refuses is said in words, at the author’s own line', async
 })
 
 t.test('its sources are what the kit’s compiler settings let through', async (t) => {
-  const tsc = fileURLToPath(new URL('../../../../node_modules/typescript/lib/tsc.js', import.meta.url))
-  const said = await new Promise<string>((resolve) =>
-    execFile(process.execPath, [tsc, '-p', folder], (_error, stdout) => resolve(stdout))
-  )
-  t.equal(said, '')
+  t.equal(await tsc(folder), '')
 })
