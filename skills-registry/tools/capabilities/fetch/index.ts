@@ -5,6 +5,7 @@ import { must } from '#core/must.ts'
 import type { SecretsPort } from '#core/ports/secrets.ts'
 import { type Capability, CapabilityError, method } from '../../capability.ts'
 import { FetchArguments } from './arguments.ts'
+import { createTrust } from './connect.ts'
 import { createGuard } from './guard.ts'
 import { FETCH_LIMITS, type FetchLimits, Journey } from './journey.ts'
 import { createResolve, type Resolve } from './resolve.ts'
@@ -38,7 +39,7 @@ export function createFetchCapability(deps: FetchDeps): Capability {
     resolve: deps.resolve ?? createResolve(),
     guard: createGuard(deps),
     limits: { ...FETCH_LIMITS, ...deps.limits },
-    connect: deps.connect ?? {}
+    connect: { port: deps.connect?.port, trust: createTrust(deps.connect?.ca) }
   }
   // What the audit log gets is more than the guest does (bytes, time): it waits here for the transaction of the journal.
   const entries = new WeakMap<object, AuditEntry>()

@@ -6,7 +6,7 @@ import { CapabilityError, type HostCall } from '../../capability.ts'
 import { bodyOfAnswer, bytesOfBody, type FetchAnswer, type FetchArguments } from './arguments.ts'
 import { ACCEPT_ENCODING, readBody } from './body.ts'
 import { type Answer, Exchange } from './client.ts'
-import { connectPinned } from './connect.ts'
+import { type ConnectOptions, connectPinned } from './connect.ts'
 import { Deadline } from './deadline.ts'
 import { failureOf } from './failure.ts'
 import { type Guard, parseUrl } from './guard.ts'
@@ -45,7 +45,7 @@ export interface JourneyDeps {
   resolve: Resolve
   guard: Guard
   limits: FetchLimits
-  connect: { port?: number | undefined; ca?: string | undefined }
+  connect: Pick<ConnectOptions, 'port' | 'trust'>
 }
 
 interface Hop {
