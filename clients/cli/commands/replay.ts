@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import type { Api } from '../api.ts'
 import { json, line, paint, plain, type Screen } from '../print.ts'
 import { misfit, type Recording, readRecording } from '../replay/recording.ts'
-import { replay, type Verdict } from '../replay/run.ts'
+import { openSandbox, replay, type Verdict } from '../replay/run.ts'
 import { Exit, Stop } from '../stop.ts'
 
 interface Options {
@@ -76,9 +76,14 @@ async function saveTo(path: string, recording: Recording): Promise<void> {
 
 async function show({ screen, interrupted }: Offline, recording: Recording, wanted: string | undefined): Promise<void> {
   const verdicts: Verdict[] = []
-  for await (const verdict of replay(recording, { wanted, signal: interrupted })) {
-    verdicts.push(verdict)
-    if (!screen.json) showCall(screen, verdict)
+  const sandbox = openSandbox()
+  try {
+    for await (const verdict of replay(sandbox, recording, { wanted, signal: interrupted })) {
+      verdicts.push(verdict)
+      if (!screen.json) showCall(screen, verdict)
+    }
+  } finally {
+    await sandbox.close()
   }
   if (wanted !== undefined && verdicts.length === 0) {
     const some = recording.calls.slice(0, 5).map(({ key }) => key.replace(`${recording.sessionId}/`, ''))

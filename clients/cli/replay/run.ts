@@ -1,5 +1,6 @@
 // Runs the calls of a recording again, in a sandbox of this machine: each in an isolate as it was, with the time, the seed
 // and the answers that it had.
+import { randomUUID } from 'node:crypto'
 import { Sandbox, type SandboxCall, type SandboxClock, SandboxError } from 'agentos/sandbox'
 import { type Call, findChange, labelOf, type Recording, type Skill, sha256 } from './recording.ts'
 
@@ -29,36 +30,33 @@ interface Isolate {
   last: number
 }
 
+/** What calls are replayed in: one at a time, in one process. The caller closes it. */
+export function openSandbox(): Sandbox {
+  return new Sandbox({ clock, spareCells: 0, maxCells: 1, callsPerCell: 1 })
+}
+
 /**
  * One verdict for each call, in the order in which they were made.
  * @param wanted key or label of the only call to be told; those before it in its isolate run all the same
  */
 export async function* replay(
+  sandbox: Sandbox,
   recording: Recording,
   { wanted, signal }: { wanted?: string | undefined; signal: AbortSignal }
 ): AsyncGenerator<Verdict> {
+  const { calls, sessionId } = recording
   const skills = new Map(recording.skills.map((skill) => [skill.digest, skill]))
-  const isolates = isolatesOf(recording.calls)
-  const isWanted = (call: Call) =>
-    wanted === undefined || call.key === wanted || labelOf(call, recording.sessionId) === wanted
-  const needed = new Set(recording.calls.flatMap((call, index) => (isWanted(call) ? [isolates[index]] : [])))
-  const sandbox = new Sandbox({ clock, spareCells: 0, maxCells: 1, callsPerCell: 1 })
-  try {
-    for (const [index, call] of recording.calls.entries()) {
-      const isolate = isolates[index]
-      if (!isolate || !needed.has(isolate)) continue
-      const told = {
-        call: labelOf(call, recording.sessionId),
-        skill: `${call.skill} ${call.version}`,
-        tool: call.tool,
-        hostCalls: call.host.length
-      }
-      const verdict = await judge(sandbox, call, isolate, skills.get(call.digest), signal)
-      if (index === isolate.last) sandbox.endSession('replay', isolate.id)
-      if (isWanted(call)) yield { ...told, ...verdict }
-    }
-  } finally {
-    await sandbox.close()
+  const isolates = isolatesOf(calls)
+  const isWanted = (call: Call) => wanted === undefined || call.key === wanted || labelOf(call, sessionId) === wanted
+  const needed = new Set(calls.flatMap((call, index) => (isWanted(call) ? [isolates[index]] : [])))
+  for (const [index, call] of calls.entries()) {
+    const isolate = isolates[index]
+    if (!isolate || !needed.has(isolate)) continue
+    const verdict = await judge(sandbox, call, isolate, skills.get(call.digest), signal)
+    if (index === isolate.last) sandbox.endSession('replay', isolate.id)
+    if (!isWanted(call)) continue
+    const skill = `${call.skill} ${call.version}`
+    yield { call: labelOf(call, sessionId), skill, tool: call.tool, hostCalls: call.host.length, ...verdict }
   }
 }
 
@@ -71,7 +69,7 @@ function isolatesOf(calls: readonly Call[]): Isolate[] {
   return calls.map(({ digest, generation, nth }, index) => {
     const key = `${digest} ${generation}`
     const known = nth === 0 ? undefined : open.get(key)
-    const isolate = known ?? { id: `isolate-${index}`, ran: 0, last: index }
+    const isolate = known ?? { id: randomUUID(), ran: 0, last: index }
     isolate.last = index
     open.set(key, isolate)
     return isolate

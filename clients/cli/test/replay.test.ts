@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto'
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { run, type Surroundings } from '#clients/cli/program.ts'
 import type { Call, HostCall, Recording } from '#clients/cli/replay/recording.ts'
+import { openSandbox, replay } from '#clients/cli/replay/run.ts'
 import { systemClock } from '#core/clock.ts'
 import { Sandbox, SandboxError } from '#sandbox/index.ts'
 import { runNode } from '#test/support/run-node.ts'
@@ -123,9 +124,11 @@ async function record(): Promise<Recording> {
 }
 
 let recording: Recording
+const sandbox = openSandbox()
 t.before(async () => {
   recording = await record()
 })
+t.teardown(() => sandbox.close())
 
 /** The command, in this process. */
 async function agentos(args: string[], env: Record<string, string> = {}) {
@@ -142,13 +145,28 @@ async function agentos(args: string[], env: Record<string, string> = {}) {
   return { code, ...texts }
 }
 
-/** Replays what `change` makes of the recording. */
-async function replayed(t: Test, change: (copy: Recording) => void, ...args: string[]) {
+/** What becomes of each call of a changed recording, as `result call: why`. */
+async function verdicts(change: (copy: Recording) => void, wanted?: string): Promise<string[]> {
   const copy = structuredClone(recording)
   change(copy)
-  const file = join(t.testdir(), 'session.json')
-  await writeFile(file, JSON.stringify(copy))
-  return await agentos(['replay', file, ...args])
+  const told: string[] = []
+  for await (const { result, call, why = '' } of replay(sandbox, copy, {
+    wanted,
+    signal: new AbortController().signal
+  })) {
+    told.push(`${result} ${call}: ${why}`)
+  }
+  return told
+}
+
+/** Of one call, with another source. */
+async function withSource(from: string, to: string, wanted: string): Promise<string | undefined> {
+  const [first] = await verdicts(({ skills, calls }) => {
+    const digest = `sha256:${sha256(to)}`
+    Object.assign(at(skills, 0), { digest, files: { 'dist/index.js': SOURCE.replace(from, to) } })
+    for (const call of calls) call.digest = digest
+  }, wanted)
+  return first
 }
 
 function at<T>(list: readonly T[], index: number): T {
@@ -157,110 +175,78 @@ function at<T>(list: readonly T[], index: number): T {
   return found
 }
 
-t.test(
-  'what is unchanged is identical to the byte: module state, timers, failures and all, without any server',
-  async (t) => {
-    const { code, out, err } = await replayed(t, () => {})
-    t.match(
-      out,
-      /^identical first#1 \(@test\/one 1\.0\.0 look, 3 host calls, \d+ ms\)\nidentical second#1 .*\nidentical third#1 .*\nidentical fourth#1 .*\n4 calls: 4 identical\n$/
-    )
-    t.strictSame([code, err], [0, ''])
-  }
-)
+t.test('what is unchanged is identical to the byte: module state, timers, failures and all', async (t) => {
+  t.strictSame(await verdicts(() => {}), [
+    'identical first#1: ',
+    'identical second#1: ',
+    'identical third#1: ',
+    'identical fourth#1: '
+  ])
+})
 
 t.test('one byte of a journaled answer is changed: that very host call is named', async (t) => {
-  for (const index of [0, 1]) {
-    const { code, out } = await replayed(t, ({ calls }) => {
-      const entry = at(at(calls, 1).host, index)
-      entry.answer = entry.answer.replace(/\d/, (digit) => String((Number(digit) + 1) % 10))
-    })
-    t.match(
-      out,
-      new RegExp(
-        `^identical first#1 .*\nchanged   second#1: host call ${index + 1} \\(storage\\.get\\) was changed after it was recorded`
-      )
-    )
-    t.match(out, /\nskipped {3}third#1: an earlier call of its isolate was changed .*\nidentical fourth#1 /)
-    t.match(out, new RegExp(`\nchanged: call second#1, host call ${index + 1} `))
-    t.equal(code, 1)
+  const file = join(t.testdir(), 'session.json')
+  for (const index of [0, 1, 2]) {
+    const copy = structuredClone(recording)
+    const entry = at(at(copy.calls, 1).host, index)
+    entry.answer = entry.answer.replace('a', 'b').replace('1', '2')
+    const told = await verdicts((one) => Object.assign(one, copy), 'second#1')
+    t.strictSame(told, [`changed second#1: host call ${entry.n} (storage.get) was changed after it was recorded`])
+    await writeFile(file, JSON.stringify(copy))
   }
+  // As it is typed, where no server is and no key.
+  const program = runNode(t, 'clients/cli/agentos.js', ['replay', file], { AGENTOS_HOME: '/nowhere' })
+  const { code } = await program.ended
+  const out = program.stdout()
+  t.match(
+    out,
+    /^identical first#1 \(@test\/one 1\.0\.0 look, 3 host calls, \d+ ms\)\nchanged {3}second#1: host call \d /
+  )
+  t.match(out, /\nskipped {3}third#1: an earlier call of its isolate was changed .*\nidentical fourth#1 /)
+  t.match(out, /\n4 calls: 2 identical, 1 changed, 1 not comparable\nchanged: call second#1, host call \d .*\n$/)
+  t.equal(code, 1)
 })
 
 t.test('an answer that was changed together with its digest is found by the record of its call', async (t) => {
-  const { code, out } = await replayed(t, ({ calls }) => {
+  const [first] = await verdicts(({ calls }) => {
     const entry = at(at(calls, 0).host, 0)
     entry.answer = entry.answer.replace('gone', 'away')
     entry.digest = sha256(JSON.stringify([entry.n, entry.name, entry.args, entry.ok, entry.answer, entry.landed]))
-  })
-  t.match(out, /^changed {3}first#1: its host calls are not those that were recorded with its outcome/)
-  t.equal(code, 1)
+  }, 'first#1')
+  t.equal(first, 'changed first#1: its host calls are not those that were recorded with its outcome')
 })
 
-t.test('code that asks for something else is named by its first divergent host call', async (t) => {
-  const { code, out } = await replayed(t, ({ skills }) => {
-    const skill = at(skills, 0)
-    skill.files = { 'dist/index.js': SOURCE.replace("get('second')", "get('other')") }
-  })
-  t.match(out, /^diverged {2}first#1: host call 2 storage\.get: recorded args \["second"\], now \["other"\] \(/)
-  t.match(
-    out,
-    /\n4 calls: 0 identical, 2 diverged, 2 not comparable\ndiverged: call first#1, host call 2 storage\.get: /
-  )
-  t.equal(code, 1)
-})
-
-t.test('another output, another error, a call less and a call more diverge', async (t) => {
-  const changed = async (from: string, to: string, ...args: string[]) =>
-    (
-      await replayed(
-        t,
-        ({ skills }) => Object.assign(at(skills, 0), { files: { 'dist/index.js': SOURCE.replace(from, to) } }),
-        ...args
-      )
-    ).out
-  t.match(
-    await changed('draw: Math.random()', 'draw: 1', '--call', 'first#1'),
-    /^diverged {2}first#1: output differs: recorded \d+ bytes, now \d+; now \{"calls":1,/
+t.test('other code is named by the first thing that it does in another way', async (t) => {
+  t.equal(
+    await withSource("get('second')", "get('other')", 'first#1'),
+    'diverged first#1: host call 2 storage.get: recorded args ["second"], now ["other"]'
   )
   t.match(
-    await changed("get('gone')", "get('gone').catch(() => { throw new Error('mine') })", '--call', 'third#1'),
-    /^diverged {2}third#1: recorded SKILL_ERROR: .*away.*, now SKILL_ERROR: mine/
+    await withSource('draw: Math.random()', 'draw: 1', 'first#1'),
+    /^diverged first#1: output differs: recorded \d+ bytes, now \d+; now \{"calls":1,/
   )
-  t.match(await changed("ctx.storage.get('second')", "'none'", '--call', 'first#1'), /^diverged {2}first#1: host call /)
   t.match(
-    await changed('return { calls', "await ctx.storage.get('x'); return { calls", '--call', 'first#1'),
-    /^diverged {2}first#1: /
+    await withSource("get('gone')", "get('gone').catch(() => { throw new Error('mine') })", 'third#1'),
+    /^diverged third#1: recorded SKILL_ERROR: .*away.*, now SKILL_ERROR: mine/
+  )
+  t.match(await withSource("ctx.storage.get('second')", "'none'", 'first#1'), /^diverged first#1: host call /)
+  t.match(
+    await withSource('return { calls', "await ctx.storage.get('x'); return { calls", 'first#1'),
+    /^diverged first#1: /
   )
 })
 
 t.test('what a limit ended is not comparable, and neither is what stands on it', async (t) => {
-  const { code, out } = await replayed(t, ({ calls }) => {
+  const told = await verdicts(({ calls }) => {
     at(calls, 0).outcome = { code: 'SANDBOX_TIMEOUT', message: 'late', limit: true }
     at(calls, 3).nth = 4
   })
-  t.match(
-    out,
-    /^skipped {3}first#1: ended by SANDBOX_TIMEOUT .*\nskipped {3}second#1: an earlier call of its isolate was ended by a limit .*\nskipped .*\nskipped {3}fourth#1: earlier calls of its isolate are not in the recording .*\n4 calls: 0 identical, 4 not comparable\n$/
-  )
-  t.equal(code, 0)
-})
-
-t.test('--call takes one call, --json gives all of it to a program', async (t) => {
-  const { code, out } = await replayed(t, () => {}, '--call', 'second#1', '--json')
-  t.match(JSON.parse(out), {
-    ok: true,
-    sessionId: SESSION,
-    complete: true,
-    identical: 1,
-    first: null,
-    calls: [{ call: 'second#1', result: 'identical' }]
-  })
-  t.equal(code, 0)
-  t.match(await replayed(t, () => {}, '--call', 'fifth#1'), {
-    code: 2,
-    err: /no call fifth#1; it has first#1, second#1/
-  })
+  t.strictSame(told, [
+    'skipped first#1: ended by SANDBOX_TIMEOUT',
+    'skipped second#1: an earlier call of its isolate was ended by a limit',
+    'skipped third#1: an earlier call of its isolate was ended by a limit',
+    'skipped fourth#1: earlier calls of its isolate are not in the recording'
+  ])
 })
 
 t.test('a session comes from its server, and --save keeps it for when there is none', async (t) => {
@@ -271,26 +257,29 @@ t.test('a session comes from its server, and --save keeps it for when there is n
     response.end(JSON.stringify({ ...recording, complete: false }))
   }).listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
-  const AGENTOS_URL = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const env = { AGENTOS_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, AGENTOS_TOKEN: 'x' }
   const file = join(t.testdir(), 'kept.json')
-  const online = await agentos(['replay', SESSION, '--save', file, '--call', 'fourth#1'], {
-    AGENTOS_URL,
-    AGENTOS_TOKEN: 'x'
-  })
+  const online = await agentos(['replay', SESSION, '--save', file, '--call', 'fourth#1', '--json'], env)
   server.close().closeAllConnections()
-  t.match(online, { code: 0, out: /^identical fourth#1 .*\n1 call: 1 identical\nthe session was still running: / })
+  t.match(JSON.parse(online.out), {
+    ok: true,
+    sessionId: SESSION,
+    complete: false,
+    identical: 1,
+    first: null,
+    calls: [{ call: 'fourth#1', result: 'identical' }]
+  })
+  t.equal(online.code, 0)
   t.strictSame(asked, [`/v1/sessions/${SESSION}/recording`])
   t.equal((await stat(file)).mode & 0o777, 0o600)
-  t.match(JSON.parse(await readFile(file, 'utf8')), { format: 1, sessionId: SESSION })
 
-  t.match(await agentos(['replay', SESSION], { AGENTOS_URL, AGENTOS_TOKEN: 'x' }), { code: 4, err: /nothing answers/ })
+  t.match(await agentos(['replay', SESSION], env), { code: 4, err: /nothing answers/ })
   t.match(await agentos(['replay', file, '--save', 'x.json']), {
     code: 2,
     err: /--save keeps the recording of a session/
   })
-  const program = runNode(t, 'clients/cli/agentos.js', ['replay', file, '--call', 'fourth#1'], {})
-  t.match(await program.ended, { code: 0 }, 'the server is gone, and so is the key')
-  t.match(program.stdout(), /^identical fourth#1 /)
+  const none = await agentos(['replay', file, '--call', 'fifth#1'])
+  t.match(none, { code: 2, err: /no call fifth#1; it has first#1, second#1/ })
 })
 
 t.test('a file that is no recording is 2 and one line', async (t) => {
