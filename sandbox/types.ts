@@ -169,8 +169,8 @@ export interface SandboxStatus {
   waiting: number
   share: {
     cores: number
-    /** Cells run below the engine in the system's priority. */
-    lowered: boolean
+    /** Cells of a tenant that uses more than its share are put below the others in the system's priority. */
+    lowers: boolean
     /** Tenants that called lately. `heavy`: their calls need a slot of the CPU. */
     tenants: { tenantId: string; running: number; waiting: number; costMs: number; heavy: boolean }[]
   }

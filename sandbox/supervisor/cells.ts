@@ -6,7 +6,7 @@ import type { Image } from './image.ts'
 import type { Job } from './job.ts'
 import { type CellKind, launch } from './launch.ts'
 import { processCpuMs } from './meter.ts'
-import { lower, type Priority, setLowest } from './priority.ts'
+import { mayLower, setLow } from './priority.ts'
 import type { Settings } from './settings.ts'
 
 const POLL_MS = 50
@@ -24,7 +24,8 @@ export class Cells {
   readonly counts = { spawned: 0, kills: 0, deaths: 0, recycled: 0, evicted: 0, shared: 0 }
   /** Where cells are made of; undefined while the machine is looked at. */
   base: { image: Image; isolation: Detected['isolation'] } | undefined
-  priority: Priority = { lower: false, back: false }
+  /** May a cell be put below the others, and back? Undefined until the first one. */
+  lowers: boolean | undefined
   readonly #settings: Settings
   readonly #events: Events
   readonly #all = new Set<CellProcess>()
@@ -32,7 +33,7 @@ export class Cells {
   readonly #kindsUsed = new Set<CellKind>()
   readonly #servesSince = new WeakMap<CellProcess, number>()
   readonly #cpu = new WeakMap<CellProcess, number>()
-  readonly #lowest = new WeakSet<CellProcess>()
+  readonly #low = new WeakSet<CellProcess>()
   #poll: { cancel(): void } | undefined
   #polledAt = 0
   #lastJobId = 0
@@ -127,14 +128,14 @@ export class Cells {
     }
   }
 
-  /** Of a tenant that uses more than its share while others wait: its threads come after everybody else's. */
-  setLowest(tenantId: string, lowest: boolean): void {
-    if (!this.priority.back) return
+  /** For a tenant that uses more than its share while others want the CPU: its threads come after theirs. */
+  setLow(tenantId: string, low: boolean): void {
+    if (!this.lowers) return
     for (const cell of this.of(tenantId)) {
-      if (this.#lowest.has(cell) === lowest || cell.state === 'starting') continue
-      if (lowest) this.#lowest.add(cell)
-      else this.#lowest.delete(cell)
-      setLowest(cell.pid, lowest)
+      if (this.#low.has(cell) === low || cell.state === 'starting') continue
+      if (low) this.#low.add(cell)
+      else this.#low.delete(cell)
+      setLow(cell.pid, low)
     }
   }
 
@@ -180,7 +181,7 @@ export class Cells {
     const { clock, log, graceMs, cellMemoryMb } = this.#settings
     const { image, isolation } = this.base
     const child = launch(image, isolation, kind)
-    this.priority = lower(child.pid)
+    this.lowers ??= mayLower(child.pid)
     this.counts.spawned++
     const owner: CellOwner = {
       clock,

@@ -109,7 +109,7 @@ export class Dispatcher {
       const cpuMs = used.get(account.tenantId)
       if (cpuMs === undefined) continue
       roomed = this.#share.measured(account, cpuMs, wallMs, now) || roomed
-      this.#cells.setLowest(account.tenantId, this.#share.greedy(account, now))
+      this.#cells.setLow(account.tenantId, this.#share.greedy(account, now))
     }
     this.#share.prune(now, (account) => this.#cells.of(account.tenantId).some((cell) => cell.jobs.size > 0))
     let wanted = 0

@@ -1,41 +1,28 @@
-// Cells run below the engine in the system's own order of priority, and a tenant that used more than its share below the
-// other cells. Best effort: schedule.ts keeps the shares where the system does not.
+// A tenant that uses more than its share runs below everybody else in the system's own order of priority while others want
+// the CPU. Best effort: schedule.ts keeps the shares where the system does not.
 import { readdirSync, writeFileSync } from 'node:fs'
 import { getPriority, setPriority } from 'node:os'
 
-const LOWER = 5
-const LOWEST = 15
+const LOWER = 10
 
-/** What this machine allows. */
-export interface Priority {
-  lower: boolean
-  /** Giving priority back takes a privilege: without it a cell, once lowered further, would stay there for ever. */
-  back: boolean
-}
-
-/** For a process that was spawned this moment: its threads inherit it. */
-export function lower(pid: number | undefined): Priority {
-  if (pid === undefined) return { lower: false, back: false }
+/**
+ * May we lower a process and lift it again? That takes a privilege, and a cell that was lowered for good would be slow long
+ * after the crowd has gone. @param pid a child that was spawned this moment
+ */
+export function mayLower(pid: number | undefined): boolean {
+  if (pid === undefined) return false
   const before = priorityOf(pid)
-  const to = (nice: number) => attempt(() => setPriority(pid, Math.min(19, nice)))
-  const lowered = to(before + LOWER)
-  const back = lowered && to(before + LOWER + 1) && to(before + LOWER)
-  if (lowered) group(pid, LOWER)
-  return { lower: lowered, back }
+  return attempt(() => setPriority(pid, Math.min(19, before + 1))) && attempt(() => setPriority(pid, before))
 }
 
-/** All threads of a running cell: on Linux a priority is a thread's. */
-export function setLowest(pid: number, lowest: boolean): void {
-  const nice = Math.min(19, priorityOf(process.pid) + (lowest ? LOWEST : LOWER))
+/** Lowers all threads of a running cell, or lifts them to ours: on Linux a priority is a thread's. */
+export function setLow(pid: number, low: boolean): void {
+  const nice = Math.min(19, priorityOf(process.pid) + (low ? LOWER : 0))
   attempt(() => {
     for (const thread of readdirSync(`/proc/${pid}/task`)) attempt(() => setPriority(Number(thread), nice))
+    // Each cell is a session of its own; with autogroups (sched(7)) sessions share alike and nice counts only within one.
+    writeFileSync(`/proc/${pid}/autogroup`, `${low ? LOWER : 0}`)
   })
-  group(pid, lowest ? LOWEST : LOWER)
-}
-
-// Each cell is a session of its own; with autogroups (sched(7)) sessions share alike and nice counts only within one.
-function group(pid: number, nice: number): void {
-  if (process.platform === 'linux') attempt(() => writeFileSync(`/proc/${pid}/autogroup`, `${nice}`))
 }
 
 function priorityOf(pid: number): number {

@@ -115,7 +115,7 @@ export class Sandbox {
       waiting: this.#dispatcher.waiting,
       share: {
         cores: this.#settings.cores,
-        lowered: this.#cells.priority.lower,
+        lowers: this.#cells.lowers ?? false,
         tenants: this.#dispatcher.tenants()
       },
       counts: { ...this.#cells.counts, retries: this.#retries, shared: this.#cells.sharedEver }

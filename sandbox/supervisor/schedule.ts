@@ -7,7 +7,8 @@
 
 const HEAVY_MS = 3 // below it a call is over before a second core could have helped
 const LONG_MS = 10 * HEAVY_MS
-const LONG_HOLD_MS = 60_000 // after one long call: or a tenant would hide bursts of them between quick ones
+const LONG_HOLD_MS = 60_000 // after two long calls: or a tenant would hide bursts of them between quick ones
+const LONG_PAIR_MS = 10_000
 const GUESS_MS = 25 // of a tenant that has not finished a call yet
 const CREDIT_MS = 100
 const FREE = 0.5 // of a tenant's share of the cores
@@ -23,7 +24,8 @@ export class Account {
   waiting = 0
   /** CPU of one call; undefined until something is known. */
   costMs: number | undefined
-  longUntil = 0
+  longAt = Number.NEGATIVE_INFINITY
+  longUntil = Number.NEGATIVE_INFINITY
   /** CPU so far, lifted to the others' level whenever it comes back: no tenant saves up turns. */
   usedMs = 0
   creditMs = CREDIT_MS
@@ -103,7 +105,8 @@ export class FairShare {
   }
 
   heavy(account: Account, now: number): boolean {
-    return account.costMs === undefined || account.costMs > HEAVY_MS || now < account.longUntil
+    if (account.costMs === undefined || account.costMs > HEAVY_MS) return true
+    return now < account.longUntil && this.#recent.size > 1
   }
 
   /** A call ended. @param cpuMs as its cell says, or what is known of a killed one */
@@ -171,5 +174,8 @@ export class FairShare {
 
 function learn(account: Account, cpuMs: number, now: number): void {
   account.costMs = (account.costMs ?? cpuMs) * (1 - LEARN) + cpuMs * LEARN
-  if (cpuMs >= LONG_MS) account.longUntil = now + LONG_HOLD_MS
+  if (cpuMs < LONG_MS) return
+  // One alone may be a collection of garbage, or the machine's.
+  if (now - account.longAt < LONG_PAIR_MS) account.longUntil = now + LONG_HOLD_MS
+  account.longAt = now
 }
