@@ -6,3 +6,8 @@ const require = createRequire(new URL('./peers/package.json', import.meta.url))
 export async function peer<T>(name: string): Promise<T> {
   return (await import(require.resolve(name))) as T
 }
+
+/** Path of a peer's file, for what is no module. */
+export function peerFile(name: string): string {
+  return require.resolve(name)
+}

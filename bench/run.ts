@@ -84,7 +84,12 @@ try {
 } finally {
   await database.end()
 }
-if (parts.includes('sandbox')) alone('./sandbox.ts', String(rounds))
+if (parts.includes('sandbox'))
+  alone(
+    './sandbox.ts',
+    `--rounds=${rounds}`,
+    ...(['quick', 'proof'] as const).filter((on) => flags[on]).map((on) => `--${on}`)
+  )
 if (parts.includes('rls')) alone('./rls.ts', String(rounds))
 if (parts.includes('bus')) alone('./bus.ts')
 
