@@ -1,8 +1,15 @@
 import t from 'tap'
+import '#config/plugins.ts'
+import { eventCatalogue } from '#core/events.ts'
 import { ToolError } from '#core/ports/tools.ts'
 import { Permissions } from '#skills-registry/package/manifest.ts'
 import { CallBudget } from '#skills-registry/tools/budget.ts'
-import { createEventsCapability, eventName, mayPublish } from '#skills-registry/tools/capabilities/events.ts'
+import {
+  createEventsCapability,
+  EVENT_FAMILY,
+  eventName,
+  mayPublish
+} from '#skills-registry/tools/capabilities/events.ts'
 import { guestData } from '#skills-registry/tools/capabilities/secrets.ts'
 import { createToolsCapability } from '#skills-registry/tools/capabilities/tools.ts'
 import type { HostCall, OutsideMethod } from '#skills-registry/tools/capability.ts'
@@ -70,6 +77,8 @@ t.test('an event is called after its skill, and no two skills share a name', asy
   t.equal(eventName('@7zip/x', 'a.b'), 'custom.7zip.x.a.b')
   const names = ['@a/b-c', '@a-b/c', '@a/b', '@ab/c', '@a-b-c/d'].map((skill) => eventName(skill, 'c.d'))
   t.equal(new Set(names).size, names.length)
+  const taken = eventCatalogue().filter(({ type }) => type.startsWith(`${EVENT_FAMILY}.`))
+  t.strictSame(taken, [], 'no room has an event of this family')
 })
 
 t.test('tokens set aside cannot be had twice, by the call or by what it calls', async (t) => {
