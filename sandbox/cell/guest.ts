@@ -14,6 +14,8 @@ export interface GuestHost {
   replay: Replay | undefined
   log(level: string, message: string): void
   hostCall(n: number, name: string, args: string): void
+  /** Runs what enters the guest on this thread, for `timeoutMs` at most. */
+  block(run: (timeoutMs: number) => void): void
   /** An answer or a timer is about to wake the guest up. */
   woken(wake: Wake): void
   /** It cannot follow the recording; `expected` says what should have come. */
@@ -32,10 +34,13 @@ export type RunArguments = [string, string, number, string, number, string, stri
 
 const LEVELS = new Set(['debug', 'info', 'warn', 'error'])
 
+/** CPU time of a call below which the next one, and the next wake, may run on our own thread. */
+export const QUICK_CPU_MS = 1
+
 type Bind = (entry: unknown) => void
-type Invoke = (...args: RunArguments) => void
-type Deliver = (n: number, ok: boolean, text: string) => void
-type Fire = (id: number) => void
+type Values = (string | number | boolean)[]
+/** Of the guest: invoke takes RunArguments, deliver [n, ok, text], fire [id]. */
+type Entry = ivm.Reference<(...args: Values) => void>
 type Abort = (name: string, message: string) => void
 type World = (time: number, seed: string) => void
 
@@ -58,9 +63,9 @@ export class Guest {
   readonly #isolate: ivm.Isolate
   readonly #wakes = new Wakes(() => this.#next())
   #host: GuestHost | undefined
-  #invoke: ivm.Reference<Invoke> | undefined
-  #deliver: ivm.Reference<Deliver> | undefined
-  #fire: ivm.Reference<Fire> | undefined
+  #invoke: Entry | undefined
+  #deliver: Entry | undefined
+  #fire: Entry | undefined
   #abort: ivm.Reference<Abort> | undefined
   #cpuBefore = 0n
   #cpuLast = 0n
@@ -71,7 +76,7 @@ export class Guest {
   #timersBefore = 0
   #lastTimer = 0
   loaded = false
-  /** Its last call took so little that the next one may run on our own thread: no hop to another one and back. */
+  /** Its last call took less than QUICK_CPU_MS. Then our own thread is used: no hop to another one and back. */
   quick = false
   /** The skill looked at ctx.signal in this call. */
   listens = false
@@ -143,9 +148,9 @@ export class Guest {
     const made = start.applySync(undefined, [post, ask], { result: { reference: true } })
     const parts = made as unknown as ivm.Reference<unknown[]>
     const part = (index: number): unknown => parts.getSync(index, { reference: true })
-    this.#invoke = part(Export.invoke) as ivm.Reference<Invoke>
-    this.#deliver = part(Export.deliver) as ivm.Reference<Deliver>
-    this.#fire = part(Export.fire) as ivm.Reference<Fire>
+    this.#invoke = part(Export.invoke) as Entry
+    this.#deliver = part(Export.deliver) as Entry
+    this.#fire = part(Export.fire) as Entry
     this.#abort = part(Export.abort) as ivm.Reference<Abort>
     const world = part(Export.world) as ivm.Reference<World>
     world.applySync(undefined, [this.#host?.time ?? 0, `load ${this.#host?.seed}`])
@@ -157,19 +162,21 @@ export class Guest {
     this.#wake(this.#invoke?.apply(undefined, args))
   }
 
-  /**
-   * The same on this thread, which is blocked for `timeoutMs` at most, and for ever in a built-in that cannot be
-   * interrupted: whoever calls this is watched by another thread.
-   */
-  runHere(args: RunArguments, timeoutMs: number): void {
+  /** The same on this thread. */
+  runHere(args: RunArguments): void {
+    if (this.#here(this.#invoke, args)) this.#rest(this.#host)
+  }
+
+  // This thread is blocked for a time limit, and for ever in a built-in that cannot be interrupted: another one watches.
+  #here(entry: Entry | undefined, args: Values): boolean {
     const host = this.#host
     try {
-      this.#invoke?.applySync(undefined, args, { timeout: timeoutMs })
+      host?.block((timeout) => entry?.applySync(undefined, args, { timeout }))
     } catch (error) {
       host?.failed(error)
-      return
+      return false
     }
-    this.#rest(host)
+    return true
   }
 
   /** Keeps the answer of host call `n` until its turn has come. */
@@ -180,17 +187,25 @@ export class Guest {
   // One wake at a time, each with all that comes of it, so that their order is all there is to record.
   #next(): void {
     const host = this.#host
-    if (!host || this.#settled || this.#busy > 0) return
-    const wake = this.#wakes.next()
-    if (typeof wake === 'string') host.diverged(wake)
-    if (typeof wake !== 'number') return
-    host.woken(wake)
-    if (wake < 0) {
-      this.#wake(this.#fire?.apply(undefined, [this.#timersBefore - wake]))
-      return
+    while (host && host === this.#host && !this.#settled && this.#busy === 0) {
+      const wake = this.#wakes.next()
+      if (typeof wake === 'string') host.diverged(wake)
+      if (typeof wake !== 'number') return
+      host.woken(wake)
+      const answer = wake > 0 ? this.#wakes.answer(wake) : undefined
+      const goesOn = answer
+        ? this.#enter(this.#deliver, [wake, answer.ok, answer.text])
+        : this.#enter(this.#fire, [this.#timersBefore - wake])
+      if (goesOn && this.#settled) host.rested()
+      if (!goesOn) return
     }
-    const { ok, text } = this.#wakes.answer(wake)
-    this.#wake(this.#deliver?.apply(undefined, [wake, ok, text]))
+  }
+
+  /** @returns whether it came to rest at once: what is soon done is done here, see `quick` */
+  #enter(entry: Entry | undefined, args: Values): boolean {
+    if (this.quick && this.cpuMs() < QUICK_CPU_MS) return this.#here(entry, args)
+    this.#wake(entry?.apply(undefined, args))
+    return false
   }
 
   #rest(host: GuestHost | undefined): void {

@@ -4,7 +4,7 @@ import type { MessagePort } from 'node:worker_threads'
 import { encodeFrame, type Frame, FrameDecoder, Kind, MAX_TO_CELL } from '../wire/frames.ts'
 import type { CallHead, Failure, HostCallHead, LoadHead, Outcome } from '../wire/messages.ts'
 import { cancellation, classify, late, outOfMemory, readFailure, spent } from './failure.ts'
-import { Guest, type RunArguments } from './guest.ts'
+import { Guest, QUICK_CPU_MS, type RunArguments } from './guest.ts'
 import { type GuestSkill, LoadError } from './link.ts'
 
 /**
@@ -35,7 +35,6 @@ const WATCH_MS = 10
 const LAST_WORD_MS = 40
 const STUCK_MS = 200 // below the supervisor's grace of 250 ms, so that the exact verdict arrives first
 const MAX_IDLE_GUESTS = 48
-const QUICK_CPU_MS = 1
 
 const skills = new Map<string, GuestSkill>()
 const calls = new Map<number, Call>()
@@ -146,6 +145,7 @@ async function execute(call: Call, input: string): Promise<void> {
       call.hostCalls++
       send(Kind.hostCall, call.id, { n, name, ...wakes(call) } satisfies HostCallHead, args)
     },
+    block: (run) => block(call, run),
     woken: (wake) => {
       if (call.wakes === undefined) call.wakes = [wake]
       else call.wakes.push(wake)
@@ -177,7 +177,7 @@ async function execute(call: Call, input: string): Promise<void> {
     JSON.stringify(head.session),
     JSON.stringify([head.capabilities.map(split), head.data])
   ]
-  if (guest.quick) runHere(call, guest, args)
+  if (guest.quick) guest.runHere(args)
   else guest.run(args)
 }
 
@@ -187,14 +187,14 @@ function split(name: string): { name: string; group?: string; member?: string } 
 }
 
 /** On this thread: four times as fast for what is soon done. The main thread watches, and has the cell killed in need. */
-function runHere(call: Call, guest: Guest, args: RunArguments): void {
+function block(call: Call, run: (timeoutMs: number) => void): void {
   const { head } = call
   const timeoutMs = Math.max(1, Math.ceil(Math.min(head.cpuMs * 2, head.wallMs)))
   Atomics.store(blocked, 1, call.id)
   Atomics.store(blocked, 2, timeoutMs)
   Atomics.add(blocked, 0, 1) // odd: blocked
   try {
-    guest.runHere(args, timeoutMs)
+    run(timeoutMs)
   } finally {
     Atomics.add(blocked, 0, 1)
   }

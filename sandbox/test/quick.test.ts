@@ -33,6 +33,12 @@ const cases: [string, string, string | undefined, string | undefined][] = [
   ['a rejection that nobody handles', 'Promise.reject(new Error("floating")); return 1', 'SKILL_ERROR', 'floating'],
   ['a crash', 'return "a".repeat(2 ** 28).split("").length', 'SANDBOX_KILLED', undefined],
   [
+    'a built-in without end after a host call',
+    'await ctx.progress(1); return [].indexOf.call({ length: 2 ** 53 - 1 }, 1)',
+    'SANDBOX_KILLED',
+    undefined
+  ],
+  [
     'a built-in without end',
     'return [].indexOf.call({ length: 2 ** 53 - 1 }, 1)',
     'SANDBOX_KILLED',
