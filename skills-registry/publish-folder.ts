@@ -15,7 +15,7 @@ export interface Publication {
 /**
  * Packs a skill's folder and signs it as its author. Talks to nobody.
  * @param options.authorKeyFile PEM (PKCS 8), mode 0600; made when it is not there
- * @throws Refusal for a folder that no registry would take
+ * @throws Refusal for a folder that no registry would take, SourceError for sources that cannot be packed
  */
 export async function publishFolder(options: {
   folder: string

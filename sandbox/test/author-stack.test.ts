@@ -63,3 +63,22 @@ t.test('a stack that lies names no file that is not in the package', async (t) =
   t.equal(authorStack(`${lie}\n${stack}`, skill(CODE)), `at run (dist/index.js:2:9)\n${OTHER}`)
   t.equal(authorStack(stack, undefined), '')
 })
+
+t.test(
+  'a file that the packer made of TypeScript is called by its own name, and only by one inside the package',
+  async (t) => {
+    const shown = (name: string, frame = name) =>
+      authorStack(`Error: x\n    at run (skill:/${frame}:2:9)`, skill(`${CODE}\n\n//# sourceURL=skill:/${name}\n`))
+    t.equal(shown('src/index.ts'), 'at run (src/index.ts:2:9)')
+    t.equal(shown('src/index.ts', 'src/other.ts'), '', 'no file says that it is this one')
+    for (const name of [
+      '../../etc/passwd',
+      '/etc/passwd',
+      'src/../../x',
+      'src/a b.ts',
+      `${'a'.repeat(400)}.ts`,
+      '.env'
+    ])
+      t.equal(shown(name), '', name)
+  }
+)
