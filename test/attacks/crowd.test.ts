@@ -1,6 +1,6 @@
 // Attacks twenty at once beside twenty victims of other tenants; a selection by seed. The whole: `npm run test:attacks`.
 import t from 'tap'
-import { corpus } from './corpus/index.ts'
+import { inSandbox } from './corpus/index.ts'
 import { Arena } from './support/arena.ts'
 import { percentile } from './support/percentile.ts'
 import { randomOf, seedOfRun, shuffled } from './support/random.ts'
@@ -9,10 +9,7 @@ const BUDGET_MS = 20_000
 
 const seed = seedOfRun()
 t.comment(`seed ${seed}: again with --test-arg=--seed=${seed}`)
-const classes = shuffled(
-  corpus.filter(({ variants }) => variants.length > 0),
-  randomOf(seed)
-)
+const classes = shuffled(inSandbox, randomOf(seed))
 
 t.test('twenty attackers at once, and each of twenty victims keeps its isolate through all of its calls', async (t) => {
   const arena = await Arena.open({ maxCells: 40 })

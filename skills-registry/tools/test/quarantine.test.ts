@@ -176,7 +176,10 @@ t.test('no new session takes a version that stands still', async (t) => {
     status: 422,
     details: { version: '1.0.0', errors: [{ pointer: '/skills/1' }] }
   })
-  await t.rejects(resolve([{ ...skill, hidden: true }]), { details: { errors: [{ pointer: '/skills' }] } })
+  await t.rejects(resolve([{ ...skill, hidden: true }]), {
+    code: 'SKILLS_QUARANTINED',
+    details: { errors: [{ pointer: '/skills' }] }
+  })
   await t.resolves(resolve([skillOf('1.0.1')]))
   await t.resolves(resolve([]))
 })

@@ -1,14 +1,8 @@
-// Classes 54 to 66: floods, side channels, capabilities.
+// Classes 54 to 59, 63 and 64: floods, side channels, capabilities as such.
 import { type AttackClass, body, ERR, GROW, GROW_OR_ERR, OK, source } from './types.ts'
 
 const TOO_LARGE = ['RESULT_TOO_LARGE'] as const
 const FLOOD = ['SANDBOX_HOST_CALLS'] as const
-const later = (id: number, title: string, notThereYet: string): AttackClass => ({
-  id,
-  title,
-  variants: [],
-  notThereYet
-})
 
 export const outside: AttackClass[] = [
   {
@@ -162,9 +156,6 @@ export const outside: AttackClass[] = [
       )
     ]
   },
-  later(60, 'SSRF', 'fetch'),
-  later(61, 'path tricks in keys', 'storage'),
-  later(62, 'secrets that come back', 'secrets attached at egress'),
   {
     id: 63,
     title: 'capabilities kept for later',
@@ -221,7 +212,5 @@ export const outside: AttackClass[] = [
         'ARGUMENTS_TOO_LARGE'
       )
     ]
-  },
-  later(65, 'skills that call themselves', 'tools'),
-  later(66, "events under another tenant's id", 'events')
+  }
 ]

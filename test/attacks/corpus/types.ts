@@ -12,6 +12,10 @@ export interface Variant {
   output?: unknown
   /** The same skill is called with each of these in turn, in one session; the last outcome counts. Default: once with {}. */
   inputs?: readonly unknown[]
+  /** Its export `prepare` is called first, by another tenant and in another session of this one, with a secret to keep. */
+  prepare?: true
+  /** Beginnings of the actions of audit rows that it must have left. */
+  audited?: readonly string[]
   limits?: Partial<{ cpuMs: number; wallMs: number; memoryMb: number; hostCalls: number }>
 }
 
@@ -20,8 +24,8 @@ export interface AttackClass {
   id: number
   title: string
   variants: readonly Variant[]
-  /** What the class attacks is not built yet: nothing is run, and the report says so. */
-  notThereYet?: string
+  /** It goes through capabilities: of a real app, with this grant; `$self` is the skill's short name. */
+  permissions?: object
 }
 
 export const OK = ['OK'] as const

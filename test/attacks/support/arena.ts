@@ -8,8 +8,15 @@ import type { Answer, Ask } from './messages.ts'
 import { birth, descendants, quiet, rssMb, watchMemory } from './oracle.ts'
 
 const MAX_CELL_MB = 1536 // the RSS poll kills above 512; between two looks a process may grow by as much as a core can write
+// Budgets are looked at every 10 ms, on a busy machine later; a kill comes `graceMs` after its deadline, and then the whole
+// process counts, the threads of its garbage collector too.
+const CPU_MS = 300
+const END_CPU_MS = 300
+const KILL_CPU_MS = 1500
 const MAX_MS = 8000 // wallMs 900 and grace 250, and a machine that is shared
-const HOST = /s3cret|isolated-vm|node:internal|agentos:guest|file:\/\/|\/(work|home|root|tmp|node_modules)\//
+// The secret also in base64 at each of its three places, and in hex.
+const HOST =
+  /s3cret|czNjcmV0|MzY3JldC|zM2NyZX|733363726574|isolated-vm|node:internal|agentos:guest|file:\/\/|\/(work|home|root|tmp|node_modules)\//
 
 export interface Mode {
   verified: boolean
@@ -48,8 +55,17 @@ export class Arena {
     })
   }
 
-  static async open(options: Partial<SandboxOptions> = {}): Promise<Arena> {
-    const engine = fork(fileURLToPath(new URL('engine.ts', import.meta.url)), [JSON.stringify(options)])
+  static open(options: Partial<SandboxOptions> = {}): Promise<Arena> {
+    return Arena.#open('engine.ts', [JSON.stringify(options)])
+  }
+
+  /** For the classes that go through capabilities: a real app with a database. */
+  static openApp(): Promise<Arena> {
+    return Arena.#open('app-engine.ts', [])
+  }
+
+  static async #open(file: string, args: string[]): Promise<Arena> {
+    const engine = fork(fileURLToPath(new URL(file, import.meta.url)), args)
     const [{ outcome }] = (await once(engine, 'message')) as [{ outcome: string }]
     return new Arena(engine, outcome)
   }
@@ -186,6 +202,12 @@ function judge(wanted: Variant, answer: Answer, mode: Mode): string[] {
     faults.push(`${answer.outcome} instead of ${wanted.expect.join(' or ')}: ${answer.shown.slice(0, 300)}`)
   // Where an earlier call lost the isolate, the last one is the first quick one of a new isolate.
   const begunAnew = mode.warmed === true && wanted.inputs !== undefined && answer.output === null
+  const budgetMs =
+    (wanted.limits?.cpuMs ?? CPU_MS) * (wanted.inputs?.length ?? 1) + (answer.killed ? KILL_CPU_MS : END_CPU_MS)
+  if ((answer.cpuMs ?? 0) > budgetMs)
+    faults.push(`${Math.round(answer.cpuMs ?? 0)} ms of CPU are billed, ${budgetMs} at most`)
+  if (wanted.audited?.some((action) => !answer.audited?.some((one) => one.startsWith(action))))
+    faults.push(`no audit row ${wanted.audited.join()}: ${answer.audited?.join()}`)
   const same = JSON.stringify(answer.output) === JSON.stringify(wanted.output)
   if (answer.outcome === 'OK' && 'output' in wanted && !same && !begunAnew)
     faults.push(`returned ${JSON.stringify(answer.output)?.slice(0, 300)}`)
@@ -196,6 +218,7 @@ function leaks(answer: Answer): string[] {
   const text = `${answer.shown}\n${JSON.stringify(answer.output) ?? ''}`
   const found = HOST.exec(text)
   const faults = found ? [`shows the host: ${found[0]}`] : []
+  if (answer.foreign) faults.push(`${answer.foreign} rows stand with another tenant`)
   if (answer.logLines > 1002 || answer.logBytes > 100_000) faults.push(`${answer.logLines} lines of log`)
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not come through
   if (/[\u0000-\u0008\u000b-\u001f\u007f\u202a-\u202e]/.test(answer.shown)) faults.push('control characters in the log')

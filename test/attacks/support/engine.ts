@@ -71,8 +71,8 @@ async function settle(what: SandboxCall): Promise<Omit<Answer, 'id' | 'ms' | 'lo
   } catch (error) {
     if (!(error instanceof SandboxError)) return { outcome: errorMessage(error), shown: '', retryable: false }
     const { code, message, details, retryable } = error
-    const cpuMs = typeof details.cpuMs === 'number' ? { cpuMs: details.cpuMs } : {}
-    return { outcome: code, shown: `${message}\n${JSON.stringify(details)}`, retryable, ...cpuMs }
+    const used = error.usage ? { cpuMs: error.usage.cpuMs, killed: error.usage.killed } : {}
+    return { outcome: code, shown: `${message}\n${JSON.stringify(details)}`, retryable, ...used }
   }
 }
 

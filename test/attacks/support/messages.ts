@@ -26,4 +26,10 @@ export interface Answer {
   logLines: number
   logBytes: number
   retryable: boolean
+  /** Its process was killed under it. */
+  killed?: boolean
+  /** Through the port: actions of the audit rows that the skill left in its tenant. */
+  audited?: string[]
+  /** Through the port: rows of this session that stand with another tenant, and events under a stranger's name. */
+  foreign?: number
 }
