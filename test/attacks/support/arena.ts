@@ -8,11 +8,12 @@ import type { Answer, Ask } from './messages.ts'
 import { birth, descendants, quiet, rssMb, watchMemory } from './oracle.ts'
 
 const MAX_CELL_MB = 1536 // the RSS poll kills above 512; between two looks a process may grow by as much as a core can write
-// Budgets are looked at every 10 ms, on a busy machine later; a kill comes `graceMs` after its deadline, and then the whole
-// process counts, the threads of its garbage collector too.
+// What a call may be billed beyond its budget. Budgets are looked at every 10 ms, on a busy machine later, and isolated-vm
+// counts a running isolate by the wall clock; a kill comes `graceMs` after its deadline, and then the whole process counts,
+// the threads of its garbage collector too.
 const CPU_MS = 300
-const END_CPU_MS = 300
-const KILL_CPU_MS = 1500
+const END_CPU_MS = 1000
+const KILL_CPU_MS = 2000
 const MAX_MS = 8000 // wallMs 900 and grace 250, and a machine that is shared
 // The secret also in base64 at each of its three places, and in hex.
 const HOST =
