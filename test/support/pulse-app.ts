@@ -39,7 +39,7 @@ export async function pulseApp(
   let kernel: FullKernel | undefined
   const seats: Seat[] = [
     { room: gatewayRoom },
-    { room: pulse, options: { plans: planTable } },
+    { room: pulse, options: { plans: planTable, toolCalls: { pro: 16 } } },
     ...(options.rooms ?? [])
   ]
   const made = await testApp(t, {

@@ -119,6 +119,7 @@ t.test('help stands at every level with examples, on stdout when asked for', asy
     ['audit', 'list'],
     ['audit', 'verify'],
     ['audit', 'export'],
+    ['replay'],
     ['whoami']
   ]) {
     const { code, out, err } = await agentos(t, [...args, '--help'])

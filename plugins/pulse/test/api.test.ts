@@ -255,7 +255,7 @@ t.test('the events of a session stream as SSE, from where the client stood, and 
   t.match(answer.headers['content-type'], /event-stream/)
   t.strictSame(
     [...answer.body.matchAll(/^id: (\d+)$/gm)].map(([, id]) => id),
-    ['4', '5']
+    ['4', '5', '6']
   )
   t.match(answer.body, /event: session.completed/)
 })
