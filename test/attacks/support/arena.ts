@@ -163,11 +163,14 @@ export class Arena {
 
   async latency(victims: number, calls: number): Promise<number[]> {
     const ms: number[] = []
+    // Twenty cells that start at the same moment on two busy cores are late for each other; that is not what is measured.
+    for (let i = 0; i < victims; i += 4)
+      await Promise.all(Array.from({ length: Math.min(4, victims - i) }, (_, k) => this.#victim(`victim-${i + k}`)))
     const live = async (tenantId: string) => {
       for (let i = 0; i < calls; i++) {
         const began = performance.now()
         await this.#victim(tenantId)
-        if (i > 0) ms.push(performance.now() - began)
+        ms.push(performance.now() - began)
         await new Promise((resolve) => setTimeout(resolve, 20))
       }
     }
