@@ -5,7 +5,7 @@ const MAX_ALL_BYTES = 256 * 1024 * 1024
 
 let allBytes = 0
 
-export interface JournalEntry {
+interface JournalEntry {
   name: string
   args: string
   /** Settled or not: it never rejects. */
