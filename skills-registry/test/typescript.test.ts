@@ -29,12 +29,12 @@ export function check<T extends Release>(release: T): T {
   return release
 }
 `
-const manifest = Object.fromEntries([...skillFiles()].filter(([path]) => path !== 'dist/index.js'))
-type Fixture = NonNullable<Parameters<Test['testdir']>[0]>
+const base = skillFiles()
+type Fixture = Extract<NonNullable<Parameters<Test['testdir']>[0]>, object>
 const folderOf = (t: Test, src: Fixture, more: Fixture = {}) =>
   t.testdir({
-    'skill.json': text(new Map(Object.entries(manifest)), 'skill.json'),
-    'SKILL.md': text(new Map(Object.entries(manifest)), 'SKILL.md'),
+    'skill.json': text(base, 'skill.json'),
+    'SKILL.md': text(base, 'SKILL.md'),
     src,
     ...more
   })
