@@ -1,16 +1,25 @@
+import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { buildApp } from '#core/app.ts'
 import { newKey } from '#core/auth/key.ts'
 import { must } from '#core/must.ts'
 import { TENANT_ZERO } from '#core/tenants/tenants.ts'
+import { Random } from '#test/chaos/random.ts'
 import { until } from '#test/support/until.ts'
 import { readCatalogue } from './support/catalogue.ts'
 import { superSession } from './support/full-db.ts'
-import { count } from './support/proof.ts'
+import { argument, count } from './support/proof.ts'
 import { routeRows, routesOf, withoutRow } from './support/route-rows.ts'
 import type { RouteRow } from './support/rows/row.ts'
 import { tenantOf } from './support/seed.ts'
 import { type Citizen, world } from './support/world.ts'
+
+// CI asks each route as some of the strangers and by some of the names, others each time; `npm run test:tenancy` by all.
+const seed = argument('whole') === undefined ? (argument('seed') ?? randomBytes(4).toString('hex')) : undefined
+t.comment(seed === undefined ? 'whole' : `--seed=${seed}`)
+const random = new Random(seed ?? '')
+const some = <T>(all: readonly T[], n: number): readonly T[] =>
+  seed === undefined ? all : random.shuffle(all).slice(0, n)
 
 const server = await world(t)
 const { app, auth, db } = server
@@ -168,7 +177,7 @@ async function checkRoute(t: Test, route: string, row: RouteRow): Promise<void> 
     'an expired key': (await keyed(a, ['*'], new Date(Date.UTC(2020, 0)))).headers
   }
   const bodies = new Set<string>()
-  for (const [who, headers] of Object.entries(strangers)) {
+  for (const [who, headers] of some(Object.entries(strangers), 3)) {
     const answer = await send(headers)
     t.ok(permission === 'public' ? row.ok.includes(answer.status) : answer.status === 401, `${who}: ${answer.status}`)
     if (permission !== 'public') bodies.add(JSON.stringify(shape(answer, [])))
@@ -188,12 +197,13 @@ async function checkRoute(t: Test, route: string, row: RouteRow): Promise<void> 
   t.ok(may.includes(exact.status), `this permission alone: ${exact.status}`)
   if (platform) await asOperator(t, route, row)
 
-  for (const own of [a.tenantId, a.slug]) {
+  for (const own of some([a.tenantId, a.slug], 1)) {
     const answer = await send({ ...right.headers, 'agentos-tenant': own })
     t.ok(may.includes(answer.status), `naming its own tenant: ${answer.status}`)
   }
   const refusals = new Set<string>()
-  for (const other of [b.tenantId, b.slug, '01900000-0000-7000-8000-0000000000ff', 'nobody', "' or true --"]) {
+  const absent = ['01900000-0000-7000-8000-0000000000ff', 'nobody', "' or true --"]
+  for (const other of [...some([b.tenantId, b.slug], 1), ...some(absent, 1)]) {
     const answer = await send({ ...right.headers, 'agentos-tenant': other })
     t.ok(
       permission === 'public' ? row.ok.includes(answer.status) : answer.status === 403,
@@ -245,7 +255,7 @@ async function foreignIds(t: Test, route: string, row: RouteRow, headers: object
     shape(nowhere, Object.values(absent)),
     'is answered like one that is nowhere'
   )
-  for (const odd of ['x', '..', '%00', b.sessionId.toUpperCase(), `${b.sessionId}'`, '{}']) {
+  for (const odd of some(['x', '..', '%00', b.sessionId.toUpperCase(), `${b.sessionId}'`, '{}'], 2)) {
     const params = Object.fromEntries(Object.keys(theirs).map((name) => [name, odd]))
     const { status } = await ask(route, { ...more, headers: { ...more.headers, ...headers }, params })
     t.ok(status >= 400 && status < 500, `${odd}: ${status}`)
