@@ -81,6 +81,7 @@ t.test('a gateway that an operator opened does not lead to what is closed', asyn
     '64:ff9b:1:7f00:0:100:0:0 64:ff9b:1::10.0.0.1 2002:7f00:1:: 2002:c0a8:1::1 2001:0:808:808:0:0:80ff:fffe'
   for (const address of words(closed)) t.equal(opened.isOpen(address), false, address)
   t.equal(opened.isOpen('2002:808:808::1'), true)
+  t.equal(opened.isOpen('::ffff:8.8.8.8'), false, 'a mapped address has no way of its own')
   t.equal(opened.isOpen('2001:0:808:808::f7f7:f7f7'), true, 'Teredo with public server and client')
 })
 

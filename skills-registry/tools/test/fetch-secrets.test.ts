@@ -88,6 +88,11 @@ t.test('absent, not granted and granted for another host read the same', async (
   t.equal(w.seen.length, 0)
 })
 
+t.test('a grant for a host holds for that host', async (t) => {
+  await w.fetch({ url: 'https://other.example.com/' }, grants(rule('other', 'FOR_OTHER')))
+  t.strictSame(sent(), ['Bearer only-for-the-other'])
+})
+
 t.test('a value that no header can hold is refused without being told', async (t) => {
   for (const bad of [
     'line\nbreak',

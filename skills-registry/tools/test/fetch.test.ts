@@ -1,3 +1,4 @@
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import t from 'tap'
 import { FakeClock } from '#test/support/fake-clock.ts'
 import { until } from '#test/support/until.ts'
@@ -269,6 +270,30 @@ t.test('ten seconds are for everything: DNS, headers, body', async (t) => {
   t.strictSame(await late('/', () => w.asked.length === 3), timeout)
   await until(() => w.sockets.every(({ destroyed }) => destroyed), 'no socket is left')
 })
+
+t.test(
+  'a host that takes the connection and never speaks TLS is given up, and so is a call that ends meanwhile',
+  async (t) => {
+    const taken: Socket[] = []
+    const mute = createServer((socket) => void taken.push(socket.on('error', () => {})))
+    await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve))
+    t.teardown(() => mute.close())
+    const clock = new FakeClock()
+    const deps = { clock, connect: { port: (mute.address() as AddressInfo).port } }
+    const slow = w.refused({ url: `${api}/` }, { deps })
+    await until(() => taken.length === 1, 'it is connected')
+    await clock.advance(3000)
+    t.match(await slow, { code: 'FETCH_FAILED', message: 'api.example.com cannot be reached (ETIMEDOUT)' })
+    const ended = new AbortController()
+    const left = w.refused({ url: `${api}/` }, { deps, signal: ended.signal })
+    await until(() => taken.length === 2, 'it is connected again')
+    ended.abort()
+    t.match(await left, { code: 'FETCH_FAILED', message: /^the tool call ended/ })
+    t.equal(clock.pending, 0, 'no timer is left')
+    for (const socket of taken) socket.resume()
+    await until(() => taken.every(({ destroyed }) => destroyed), 'both are closed')
+  }
+)
 
 t.test('the end of the tool call ends its request and closes the socket', async (t) => {
   w.on('/hang', () => {})
