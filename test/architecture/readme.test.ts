@@ -10,7 +10,7 @@ const root = new URL('../../', import.meta.url)
 const parts: Record<string, string> = { system: 'core/http', gateway: 'core/ws' }
 
 function folderOf(name: string): string {
-  const found = [`plugins/${name}`, `core/${name}`, name, parts[name] ?? ''].find(
+  const found = [`plugins/${name}`, `core/${name}`, `skills-registry/${name}`, name, parts[name] ?? ''].find(
     (dir) => dir !== '' && existsSync(new URL(`${dir}/`, root))
   )
   if (found === undefined) throw new Error(`room "${name}" has no folder`)

@@ -53,6 +53,7 @@ export function eventsDoc(): string {
 Made from the rooms' declarations by \`npm run docs\`. An event comes as \`{event, seq, tenantId, subject, at, data}\`
 (docs/spec/wire.md); \`data\` is at most ${MAX_EVENT_BYTES / 1024} KiB. Those of the platform stream have no tenantId, a seq of their own and
 \`"stream": "platform"\`. A field with ? may be absent.
+Skills publish events of their own in the family \`custom\`, named after them (skills-registry/tools/README.md).
 
 | event | stream | subject | data | declared in |
 | --- | --- | --- | --- | --- |
