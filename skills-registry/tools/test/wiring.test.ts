@@ -1,4 +1,6 @@
 import t from 'tap'
+import { misfit } from '#clients/cli/replay/recording.ts'
+import { openSandbox, replay, type Verdict } from '#clients/cli/replay/run.ts'
 import type { PinnedSkill, ToolCall, ToolError } from '#core/ports/tools.ts'
 import { createKey } from '#skills-registry/signing/keys.ts'
 import { type Draft, signedSkill } from '#skills-registry/test/support/packages.ts'
@@ -161,4 +163,24 @@ t.test('another tenant sees nothing of it', async (t) => {
     (error) => error
   )
   t.equal(error.code, 'SANDBOX_HOST_CALLS')
+})
+
+t.test('agentos replay runs the recording again, to the byte: called tools and secrets too', async (t) => {
+  const recording = await r.db.tenant(acme.tenantId, (tx) =>
+    r.tools.recording(tx, acme.tenantId, sessionId, [first.record])
+  )
+  const sent = JSON.parse(JSON.stringify({ ...recording, complete: true }))
+  t.equal(misfit(sent), null)
+  const sandbox = openSandbox()
+  t.teardown(() => sandbox.close())
+  const verdicts: Verdict[] = []
+  for await (const one of replay(sandbox, sent, { signal: new AbortController().signal })) verdicts.push(one)
+  t.strictSame(
+    verdicts.map(({ result, call, why }) => [result, call, why]),
+    [
+      ['identical', 's1#1', undefined],
+      ['identical', 's1#1/4', undefined],
+      ['identical', 's1#1/5', undefined]
+    ]
+  )
 })
