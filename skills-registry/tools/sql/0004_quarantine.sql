@@ -37,7 +37,6 @@ create table tools.quarantine (
 call core.isolate('tools.quarantine', 'select, insert');
 -- The operator sees what stands still and lifts it; no tenant lifts its own.
 call core.system_access('tools.quarantine', 'select, update');
-call core.permit_columns('tools.quarantine', 'update', 'lifted_at, lifted_by, lift_reason', 'agentos_system');
 create unique index quarantine_open on tools.quarantine (tenant_id, digest) where lifted_at is null;
 create index quarantine_digest on tools.quarantine (tenant_id, digest, lifted_at);
 create index quarantine_id on tools.quarantine (id);
