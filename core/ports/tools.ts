@@ -79,7 +79,7 @@ export interface ToolUsage {
   tokens: number
   /** Sandbox calls: 1, and one for every tool that it called. */
   calls: number
-  /** Its process was killed for it. */
+  /** Its process was killed or crashed under it. */
   killed: boolean
 }
 

@@ -107,17 +107,16 @@ export function createRunner(deps: RunDeps): RunTool {
       const result = await deps.sandbox.run(request)
       const bytes = Buffer.byteLength(result.output)
       const record = await keep(result.usage, { output: hash('sha256', result.output), bytes })
-      const usage = usageOf(result.usage, place.budget, false)
+      const usage = usageOf(result.usage, place.budget)
       const output: unknown = JSON.parse(result.output)
       hold(validators.output, output, 'TOOL_OUTPUT_INVALID', skill, tool, { usage, record })
       return { output, usage, record }
     } catch (error) {
       if (!(error instanceof SandboxError)) throw error
       const { code, message, details } = error
-      const killed = code === 'SANDBOX_KILLED' || details?.signal !== undefined
       const ran = error.usage && {
-        usage: usageOf(error.usage, place.budget, killed),
-        record: await keep(error.usage, { code, message, limit: LIMITS.has(code) })
+        usage: usageOf(error.usage, place.budget),
+        record: await keep(error.usage, { code, message, limit: LIMITS.has(code) || !error.usage.replayable })
       }
       await deps.quarantine.crashed(context, { skill, sessionId: call.sessionId, step: call.step, error })
       const reason = hostCalls?.broken ?? error
@@ -211,14 +210,14 @@ function progress(call: ToolCall, args: string): void {
   call.onProgress?.(fraction, typeof message === 'string' ? message.slice(0, 1000) : undefined)
 }
 
-function usageOf(usage: SandboxUsage | undefined, budget: CallBudget, killed: boolean): ToolUsage {
+function usageOf(usage: SandboxUsage | undefined, budget: CallBudget): ToolUsage {
   return {
     cpuMs: (usage?.cpuMs ?? 0) + budget.cpuMs,
     wallMs: usage?.wallMs ?? 0,
     hostCalls: (usage?.hostCalls ?? 0) + budget.hostCalls,
     tokens: budget.tokens,
     calls: 1 + budget.calls,
-    killed
+    killed: usage?.killed ?? false
   }
 }
 
