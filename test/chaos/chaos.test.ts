@@ -31,6 +31,11 @@ const damages: [keyof Findings, string, (ledger: Ledger, evidence: Evidence) => 
   ['doubled', 'a journal row twice', (l, e) => replace(e, l, { journal: [...l.journal, ...l.journal.slice(-1)] })],
   ['doubled', 'a checkpoint twice', (l, e) => replace(e, l, { checkpoints: [...l.checkpoints, ...l.checkpoints] })],
   ['doubled', 'an end told twice', (l, e) => replace(e, l, { events: [...l.events, ...l.events.slice(-1)] })],
+  [
+    'doubled',
+    'a usage told twice',
+    (l, e) => replace(e, l, { events: l.events.flatMap((one) => (one.type === 'session.usage' ? [one, one] : [one])) })
+  ],
   ['illegal', 'a move left out', (l, e) => replace(e, l, { transitions: l.transitions.slice(1) })],
   ['illegal', 'an older epoch that writes', (l, e) => replace(e, l, { transitions: withOlderEpoch(l) })],
   ['illegal', 'a state that nothing led to', (l, e) => replace(e, l, { state: 'FAILED' })],

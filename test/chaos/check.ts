@@ -151,6 +151,10 @@ function checkEvents({ name, state, events, journal, checkpoints, transitions }:
     const before = progress[index - 1]?.pct ?? 0
     if ((pct ?? 0) < before) found.wrong.push(`${name}: pct fell from ${before} to ${pct}`)
   }
+  const usage = of('session.usage')
+  twice(usage.map(({ key }) => key ?? '')).forEach((key) => void found.doubled.push(`${name}: usage of ${key}`))
+  const paid = usage.filter(({ outcome }) => outcome === 'done').length
+  if (paid !== done) found.wrong.push(`${name}: the usage of ${paid} done steps for ${done}`)
   if (events[0] && events[0].type !== 'session.created')
     found.wrong.push(`${name}: its first event is ${events[0].type}`)
   const last = { COMPLETE: 'session.completed', FAILED: 'session.failed', ROLLED_BACK: 'session.rolled_back' }[state]

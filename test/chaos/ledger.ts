@@ -20,7 +20,15 @@ export interface Ledger {
   readonly journal: readonly { key: string; status: string | null; output: unknown; epoch: number; atMs: number }[]
   /** The step that each checkpoint stands after, oldest first. */
   readonly checkpoints: readonly string[]
-  readonly events: readonly { seq: number; type: string; pct: number | null; step: string | null }[]
+  readonly events: readonly {
+    seq: number
+    type: string
+    pct: number | null
+    step: string | null
+    /** Of session.usage. */
+    key: string | null
+    outcome: string | null
+  }[]
 }
 
 /** Every session of the database, as superuser. */
@@ -42,7 +50,8 @@ export async function readLedgers(sql: Pool): Promise<Ledger[]> {
         select jsonb_agg(step order by id) from pulse.checkpoint c
         where c.tenant_id = s.tenant_id and c.session_id = s.id), '[]') as checkpoints,
       coalesce((
-        select jsonb_agg(jsonb_build_object('seq', seq, 'type', type, 'pct', data -> 'pct', 'step', data ->> 'step')
+        select jsonb_agg(jsonb_build_object('seq', seq, 'type', type, 'pct', data -> 'pct', 'step', data ->> 'step',
+          'key', data ->> 'key', 'outcome', data ->> 'outcome')
           order by seq)
         from core.event e where e.stream_id = s.tenant_id and e.subject = 'session:' || s.id), '[]') as events
     from pulse.session s order by s.id`
