@@ -16,6 +16,8 @@ export type ThreadTask = { port: MessagePort; blocked: Int32Array } | Uint8Array
 interface Call {
   id: number
   head: CallHead
+  /** Which idle isolate may run it. */
+  key: string
   guest: Guest | undefined
   startedAt: number
   hostCalls: number
@@ -107,6 +109,7 @@ function start(id: number, head: CallHead, input: string): Promise<void> {
     const call: Call = {
       id,
       head,
+      key: JSON.stringify([head.sessionId, head.digest, head.memoryMb]),
       guest: undefined,
       startedAt: performance.now(),
       hostCalls: 0,
@@ -126,8 +129,7 @@ function start(id: number, head: CallHead, input: string): Promise<void> {
 
 async function execute(call: Call, input: string): Promise<void> {
   const { head } = call
-  const key = guestKey(head)
-  const at = idle.findLastIndex((entry) => entry.key === key)
+  const at = idle.findLastIndex((entry) => entry.key === call.key)
   let guest = at < 0 ? undefined : idle.splice(at, 1)[0]?.guest
   if (!guest) {
     const skill = skills.get(head.digest)
@@ -241,6 +243,11 @@ function over(call: Call, cpu: number): boolean {
 }
 
 function check(): void {
+  // Here and not with the last call: quick ones come and go many times between two looks.
+  if (calls.size === 0) {
+    clearInterval(watch)
+    watch = undefined
+  }
   for (const call of calls.values()) if (!call.done && !call.verdict) over(call, cpuMs(call))
 }
 
@@ -269,25 +276,17 @@ function finish(call: Call, report: () => void): void {
   report()
   calls.delete(call.id)
   call.settled()
-  if (calls.size === 0) {
-    clearInterval(watch)
-    watch = undefined
-  }
   const guest = call.guest
   if (!guest) return
   guest.leave()
   // An isolate that never loaded is of no use.
   if (!guest.loaded || call.verdict || call.orphan) guest.dispose()
   if (guest.disposed) return
-  idle.push({ key: guestKey(call.head), sessionId: call.head.sessionId, guest })
+  idle.push({ key: call.key, sessionId: call.head.sessionId, guest })
   if (idle.length > MAX_IDLE_GUESTS) idle.shift()?.guest.dispose()
 }
 
 function endSession(sessionId: string): void {
   for (const call of calls.values()) if (call.head.sessionId === sessionId) call.orphan = true
   for (let i = idle.length - 1; i >= 0; i--) if (idle[i]?.sessionId === sessionId) idle.splice(i, 1)[0]?.guest.dispose()
-}
-
-function guestKey(head: CallHead): string {
-  return JSON.stringify([head.sessionId, head.digest, head.memoryMb])
 }
