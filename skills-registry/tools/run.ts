@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import type { Db, TenantContext } from '#core/db/index.ts'
 import { errorMessage } from '#core/errors.ts'
+import { storableText } from '#core/json.ts'
 import type { ObjectStore } from '#core/objects/index.ts'
 import { type CallRecord, type PinnedSkill, type ToolCall, ToolError, type ToolUsage } from '#core/ports/tools.ts'
 import { type Sandbox, type SandboxCall, SandboxError, type SandboxUsage } from '#sandbox/index.ts'
@@ -15,6 +16,8 @@ import { namesFor } from './permissions.ts'
 
 /** An input longer than this, in characters of JSON, is kept in the object store and not in the call's record. */
 const INLINE_CHARS = 16 * 1024
+/** Of an error's message in a record; the sandbox gives 16 KiB at most. */
+const MAX_MESSAGE = 16 * 1024
 /** What always hangs on ctx; neither is journaled. */
 const FREE = new Set(['log', 'progress'])
 /** The sandbox ended the call, not its own code: there is nothing that a replay could compare. */
@@ -113,7 +116,8 @@ export function createRunner(deps: RunDeps): RunTool {
       return { output, usage, record }
     } catch (error) {
       if (!(error instanceof SandboxError)) throw error
-      const { code, message, details } = error
+      const { code } = error
+      const message = storableText(error.message, MAX_MESSAGE)
       const ran = error.usage && {
         usage: usageOf(error.usage, place.budget),
         record: await keep(error.usage, { code, message, limit: LIMITS.has(code) || !error.usage.replayable })

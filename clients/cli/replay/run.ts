@@ -182,8 +182,16 @@ async function endOf(sandbox: Sandbox, request: SandboxCall): Promise<{ cpuMs: n
     if (error instanceof TypeError) return { cpuMs: 0, end: { code: 'RECORDING_BROKEN', message: error.message } }
     if (!(error instanceof SandboxError)) throw error
     const { code, message, usage } = error
-    return { cpuMs: usage?.cpuMs ?? 0, end: { code, message } }
+    return { cpuMs: usage?.cpuMs ?? 0, end: { code, message: asRecorded(message) } }
   }
+}
+
+/** A recorded message went through a database, which keeps neither U+0000 nor half of a surrogate pair. */
+function asRecorded(message: string): string {
+  return message
+    .slice(0, 16 * 1024)
+    .toWellFormed()
+    .replaceAll('\u0000', '\ufffd')
 }
 
 function compare(recorded: Call['outcome'], now: End): Judged {
