@@ -23,6 +23,7 @@ const tools = {
   lie: tool({}, object({ sum: { type: 'number' } }, ['sum'])),
   fail: tool({}, {}),
   spin: tool({}, {}),
+  odd: tool({}, {}),
   look: tool({}, {}),
   missing: tool({}, {})
 }
@@ -36,6 +37,7 @@ const code = `
   export const lie = () => ({ sum: 'three' })
   export const fail = () => { throw new TypeError('not today') }
   export const spin = () => { for (;;); }
+  export const odd = () => { throw new Error('half \\ud800 and \\u0000') }
   export const look = (input, ctx) => ({ keys: Object.keys(ctx).sort(), session: ctx.session, now: Date.now() })
 `
 
@@ -136,6 +138,8 @@ t.test('input and output are held to their schemas, and the place is said', asyn
 
 t.test('what goes wrong in a skill is told with its code', async (t) => {
   await t.rejects(call('fail', {}), { code: 'SKILL_ERROR', message: /not today/ })
+  const odd = await call('odd', {}).catch((error) => error)
+  t.match(odd, { code: 'SKILL_ERROR', record: { outcome: { message: 'half \ufffd and \ufffd' } } })
   await t.rejects(call('missing', {}), { name: 'ToolError', retryable: false })
   await t.rejects(call('spin', {}, { timeoutMs: 300, sessionId: '01900000-0000-7000-8000-000000000002' }), {
     code: 'SANDBOX_TIMEOUT'
