@@ -22,6 +22,7 @@ import { createResolve } from './resolve.ts'
 import { filePermissions, fileRoutes } from './routes/files.ts'
 import { storagePermissions, storageRoutes } from './routes/storage.ts'
 import { createRunner, type RunTool } from './run.ts'
+import { takingTurns } from './turns.ts'
 
 /** Runs the tools of installed skills: sandbox, capabilities, budgets, journal, quarantine. */
 const tools = definePlugin<ToolsOptions>({
@@ -53,9 +54,10 @@ const tools = definePlugin<ToolsOptions>({
     for (const check of checks) app.doctor.add('sandbox', check)
 
     const loader = new SkillLoader(objects)
+    const db = takingTurns(app.db)
     const capabilities: Capability[] = [
       secretsCapability,
-      createFetchCapability({ clock: app.clock, db: app.db, secrets: () => ports.get('secrets'), ...options.fetch }),
+      createFetchCapability({ clock: app.clock, db, secrets: () => ports.get('secrets'), ...options.fetch }),
       createStorageCapability(options.storage),
       createFilesCapability({ objects, limits: options.files }),
       createEventsCapability({ bus: app.bus }),
@@ -63,11 +65,11 @@ const tools = definePlugin<ToolsOptions>({
       createToolsCapability({ run: (...asked) => run(...asked) })
     ]
     const offered = new Set<string>(capabilities.map(({ name }) => name))
-    const quarantine = new Quarantine({ db: app.db, bus: app.bus, clock: app.clock, log: app.log })
+    const quarantine = new Quarantine({ db, bus: app.bus, clock: app.clock, log: app.log })
     quarantineRoutes(app, quarantine)
     storageRoutes(app, options.storage)
     fileRoutes(app, { objects, limits: options.files })
-    const run: RunTool = createRunner({ db: app.db, log: app.log, sandbox, loader, objects, quarantine, capabilities })
+    const run: RunTool = createRunner({ db, log: app.log, sandbox, loader, objects, quarantine, capabilities })
     const resolve = createResolve({
       loader,
       offers: (permission) => offered.has(permission) && (permission !== 'model' || ports.has('model')),
