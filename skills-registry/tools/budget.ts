@@ -2,7 +2,17 @@ import type { ToolUsage } from '#core/ports/tools.ts'
 import { CapabilityError } from './capability.ts'
 
 /** Of one tool call that a step asked for, the tools that it calls included. */
-export const CALL_LIMITS = { events: 100, calledTools: 256 } as const
+export const CALL_LIMITS = { events: 100, calledTools: 256, journalChars: 16 * 1024 * 1024 } as const
+
+/** What an earlier run of the same attempt, which a crash cut off, had used of it when it was last heard of. */
+export interface Spent {
+  tokens: number
+  cpuMs: number
+  hostCalls: number
+  calls: number
+  events: number
+  journalChars: number
+}
 
 /**
  * What a tool call may still use beyond its own sandbox limits, and what the tools that it called used. A called tool has
@@ -20,6 +30,7 @@ export class CallBudget {
   #reserved = 0
   #events = 0
   #started = 0
+  #journalChars = 0
   #last: Promise<unknown> = Promise.resolve()
 
   constructor(limits: { tokens: number }, caller?: CallBudget) {
@@ -77,6 +88,31 @@ export class CallBudget {
       )
     }
     all.#started += 1
+  }
+
+  /**
+   * Arguments and answers are kept: what all of a call may cost in the journal and in memory.
+   * @throws CapabilityError SANDBOX_HOST_CALLS where it is used up already
+   */
+  checkJournal(): void {
+    if (this.outermost.#journalChars <= CALL_LIMITS.journalChars) return
+    const message = `the host calls of this call are longer than ${CALL_LIMITS.journalChars} characters together`
+    throw new CapabilityError('SANDBOX_HOST_CALLS', message)
+  }
+
+  addJournal(chars: number): void {
+    this.outermost.#journalChars += chars
+  }
+
+  /** The budget of a call that is run again after a crash: what was journaled is not done, and not paid, a second time. */
+  resume({ tokens, cpuMs, hostCalls, calls, events, journalChars }: Spent): void {
+    this.tokens += tokens
+    this.cpuMs += cpuMs
+    this.hostCalls += hostCalls
+    this.calls += calls
+    this.#started += calls
+    this.#events += events
+    this.#journalChars += journalChars
   }
 
   /** What one called tool used by itself, without those that it called in turn: they came here on their own. */

@@ -6,9 +6,6 @@ import { type CallRecord, ToolError } from '#core/ports/tools.ts'
 import { CapabilityError, type HostCall, type Method } from './capability.ts'
 import { digestOfHostCall, digestOfJournal, type JournalEntry, readJournal, writeJournal } from './journal.ts'
 
-/** All answers of one call together, characters: what its journal may cost. */
-const MAX_JOURNAL_CHARS = 16 * 1024 * 1024
-
 export interface HostCallsDeps {
   readonly db: Db
   readonly methods: ReadonlyMap<string, Method>
@@ -29,7 +26,6 @@ export class HostCalls {
   readonly #known: ReadonlyMap<number, JournalEntry & { digest: string }>
   readonly #digests = new Map<number, string>()
   readonly #denied = new Set<string>()
-  #chars = 0
   #landed = 0
   /** What the call sees as now, epoch ms. */
   readonly time: number
@@ -44,8 +40,12 @@ export class HostCalls {
     options: { callKey: string; time: number; stop: (error: ToolError) => void }
   ): Promise<HostCalls> {
     const { callKey } = options
-    const { time, entries } = await deps.db.tenant(caller.context, (tx) => readJournal(tx, caller.sessionId, callKey))
-    return new HostCalls(deps, caller, { ...options, time: time ?? options.time }, entries)
+    const earlier = await deps.db.tenant(caller.context, (tx) => readJournal(tx, caller.sessionId, callKey))
+    const time = earlier.time ?? options.time
+    // The tools that it calls see the same now. Their journals are in the sums of the outermost call.
+    const call = { ...caller.call, time }
+    if (caller.budget.outermost === caller.budget) caller.budget.resume(earlier.spent)
+    return new HostCalls(deps, { ...caller, call }, { ...options, time }, earlier.entries)
   }
 
   private constructor(
@@ -102,21 +102,19 @@ export class HostCalls {
       idempotencyKey: `${effectKey}/${n}`,
       nested: (record) => records.push(record)
     }
+    this.#checkJournal()
     const entry = (ok: boolean, value: unknown): JournalEntry => {
       const answer = JSON.stringify(value)
       if (answer === undefined) throw new Error(`${name} answered undefined`)
-      this.#chars += answer.length + args.length
+      this.#caller.budget.addJournal(answer.length + args.length)
       return { n, name, args, ok, answer, landed: ++this.#landed, call: records[0] ?? null }
     }
     try {
       if (!method) throw new CapabilityError('CAPABILITY_DENIED', `${name} was not granted`)
-      if (this.#chars > MAX_JOURNAL_CHARS) {
-        const message = `the host calls of this call are longer than ${MAX_JOURNAL_CHARS} characters together`
-        throw new CapabilityError('SANDBOX_HOST_CALLS', message)
-      }
       const given = readArguments(method, name, args)
       if ('inTx' in method) {
         return await this.#write(async (tx) => {
+          this.#caller.signal.throwIfAborted() // it may have waited long for its turn
           const value = await method.inTx(tx, call, given)
           return { entry: entry(true, value), audit: method.audit?.(call, given, value) ?? null }
         })
@@ -129,6 +127,15 @@ export class HostCalls {
       if (this.#caller.signal.aborted) throw error
       if (error instanceof ToolError) throw this.#break(error)
       return await this.#journal(entry(false, this.#failure(error)), this.#refusal(error, name))
+    }
+  }
+
+  /** Ends the call: a refusal that it could catch would be one more row, and so would the next. */
+  #checkJournal(): void {
+    try {
+      this.#caller.budget.checkJournal()
+    } catch (error) {
+      throw error instanceof CapabilityError ? this.#break(new ToolError(error.code, error.message)) : error
     }
   }
 
@@ -164,7 +171,7 @@ export class HostCalls {
         return done.entry
       })
     } catch (error) {
-      if (error instanceof CapabilityError) throw error
+      if (error instanceof CapabilityError || this.#caller.signal.aborted) throw error
       const taken = error instanceof Error && 'code' in error && error.code === '23505'
       const message = taken
         ? 'another host runs this attempt too'

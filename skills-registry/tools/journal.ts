@@ -1,6 +1,9 @@
 import { hash } from 'node:crypto'
 import type { Tx } from '#core/db/index.ts'
+import { must } from '#core/must.ts'
+import type { ModelAnswer } from '#core/ports/model.ts'
 import type { CallRecord, RecordedHostCall } from '#core/ports/tools.ts'
+import type { Spent } from './budget.ts'
 
 /** One host call as the journal holds it. */
 export interface JournalEntry extends Omit<RecordedHostCall, 'digest'> {
@@ -22,19 +25,43 @@ export function digestOfJournal(digests: ReadonlyMap<number, string>, wakes: rea
   return heard.length === 0 ? null : hash('sha256', heard.join('\n'))
 }
 
-/** What an earlier run of the same attempt journaled, by n; empty for the first run. */
-export async function readJournal(
-  tx: Tx,
-  sessionId: string,
-  callKey: string
-): Promise<{ time: number | null; entries: Map<number, JournalEntry & { digest: string }> }> {
-  const rows = await tx<(JournalEntry & { digest: string; time: bigint })[]>`
-    select n, name, args, ok, answer, landed, digest, time, call from tools.host_call
-    where tenant_id = (select core.tenant()) and session_id = ${sessionId} and call_key = ${callKey} order by n`
-  return {
-    time: rows[0] ? Number(rows[0].time) : null,
-    entries: new Map(rows.map(({ time: _time, ...entry }) => [entry.n, entry]))
-  }
+/** What an earlier run of the same attempt journaled. */
+export interface Earlier {
+  /** By n. */
+  entries: Map<number, JournalEntry & { digest: string }>
+  /** What it saw as now. A tool that it called may have journaled something before it did itself. Null: there was no such run. */
+  time: number | null
+  /** By itself and by the tools that it called; of those that never ended only what they journaled. */
+  spent: Spent
+}
+
+export async function readJournal(tx: Tx, sessionId: string, callKey: string): Promise<Earlier> {
+  // The keys of called tools go on with a '/', and '0' is the next character.
+  const all = tx`tenant_id = (select core.tenant()) and session_id = ${sessionId}
+    and call_key >= ${callKey} and call_key < ${`${callKey}0`}`
+  const [rows, [sums], answers] = await Promise.all([
+    tx<(JournalEntry & { digest: string })[]>`
+      select n, name, args, ok, answer, landed, digest, call from tools.host_call
+      where tenant_id = (select core.tenant()) and session_id = ${sessionId} and call_key = ${callKey} order by n`,
+    tx<(Omit<Spent, 'tokens'> & { time: number | null })[]>`
+      select min(time)::float8 as time,
+        coalesce(sum((call ->> 'cpuMs')::float8), 0) as "cpuMs",
+        coalesce(sum((call ->> 'hostCalls')::float8), 0) as "hostCalls",
+        count(call)::int as calls,
+        count(*) filter (where name = 'events.publish' and ok)::int as events,
+        coalesce(sum(length(args) + length(answer)), 0)::float8 as "journalChars"
+      from tools.host_call where ${all}`,
+    // Parsed here: Postgres takes no JSON with a \u0000 in it.
+    tx<{ answer: string }[]>`select answer from tools.host_call where ${all} and name = 'model.run' and ok`
+  ])
+  const { time, ...spent } = must(sums, 'a sum')
+  const tokens = answers.reduce((sum, { answer }) => sum + tokensOf(answer), 0)
+  return { time, spent: { ...spent, tokens }, entries: new Map(rows.map((entry) => [entry.n, entry])) }
+}
+
+function tokensOf(answer: string): number {
+  const { usage } = JSON.parse(answer) as Pick<ModelAnswer, 'usage'>
+  return usage.inputTokens + usage.outputTokens
 }
 
 /**
@@ -55,10 +82,10 @@ export async function writeJournal(
             ${time}, ${call === null ? null : tx.json(call as never)})`
 }
 
-/** Bytes of all texts in it. */
+/** Bytes of all texts in it, the records of called tools included. */
 export async function sizeOfSessionJournal(tx: Tx, sessionId: string): Promise<number> {
   const [row] = await tx<{ bytes: number }[]>`
-    select coalesce(sum(octet_length(args) + octet_length(answer)), 0)::float8 as bytes from tools.host_call
+    select coalesce(sum(octet_length(args) + octet_length(answer) + coalesce(octet_length(call::text), 0)), 0)::float8 as bytes from tools.host_call
     where tenant_id = (select core.tenant()) and session_id = ${sessionId}`
   return row?.bytes ?? 0
 }
