@@ -5,6 +5,7 @@ import { env, kill, pid } from 'node:process'
 import { MessageChannel } from 'node:worker_threads'
 import { Piscina } from 'piscina'
 import { encodeFrame, FrameDecoder, FrameError, Kind, MAX_TO_CELL } from '../wire/frames.ts'
+import { BLOCKED_BYTES, Blocked } from './blocked.ts'
 import type { ThreadTask } from './thread.ts'
 
 env.TZ = 'UTC' // without a jail the host's /etc/localtime would decide what a skill computes
@@ -41,20 +42,19 @@ function pack(frames: Buffer[]): Uint8Array<ArrayBuffer> {
   return bytes
 }
 
-// What the thread says of itself: [count of entries and exits, the call that it runs, ms after which that is too long].
-const blocked = new Int32Array(new SharedArrayBuffer(12))
+const blocked = new Int32Array(new SharedArrayBuffer(BLOCKED_BYTES))
 let batches = 0
 let watch: NodeJS.Timeout | undefined
 let seen = { count: 0, at: 0 }
 
 /** The thread runs quick calls itself; one that hangs there can only be reported from here, and killed from outside. */
 function look(): void {
-  const count = Atomics.load(blocked, 0)
+  const count = Atomics.load(blocked, Blocked.count)
   if (count !== seen.count) seen = { count, at: performance.now() }
-  const timeoutMs = Atomics.load(blocked, 2)
+  const timeoutMs = Atomics.load(blocked, Blocked.timeoutMs)
   if (count % 2 !== 0 && performance.now() - seen.at > timeoutMs + GRACE_MS) {
     const head = { cpuMs: timeoutMs, isolate: 0, hostCalls: 0, code: 'SANDBOX_TIMEOUT', message: '', limit: 'cpuMs' }
-    socket.write(encodeFrame(Kind.error, Atomics.load(blocked, 1) >>> 0, { ...head, stuck: true }))
+    socket.write(encodeFrame(Kind.error, Atomics.load(blocked, Blocked.call) >>> 0, { ...head, stuck: true }))
   }
   if (batches === 0) {
     clearInterval(watch)
@@ -89,6 +89,7 @@ socket.on('data', (chunk: Buffer) => {
 for (const event of ['end', 'close', 'error'] as const) socket.on(event, die)
 pool.on('error', die)
 
-port.on('message', (bytes: Uint8Array) => socket.write(bytes))
+// Only what found the socket full; until it is written, all that comes later is handed over, too.
+port.on('message', (bytes: Uint8Array) => socket.write(bytes, () => Atomics.sub(blocked, Blocked.handedOver, 1)))
 await pool.run({ port: port2, blocked }, { transferList: [port2] as never })
 socket.write(encodeFrame(Kind.ready, 0, { node: process.version }))

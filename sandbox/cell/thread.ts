@@ -1,11 +1,13 @@
 // The one Piscina thread of a cell: every isolate of the cell is driven from here. isolated-vm runs guest code in threads
 // of its own, so this event loop stays free to watch budgets, whatever a guest does.
 import type { MessagePort } from 'node:worker_threads'
-import { encodeFrame, type Frame, FrameDecoder, Kind, MAX_TO_CELL } from '../wire/frames.ts'
+import { type Frame, FrameDecoder, Kind, MAX_TO_CELL } from '../wire/frames.ts'
 import type { CallHead, Failure, HostCallHead, LoadHead, Outcome } from '../wire/messages.ts'
+import { BLOCKED_BYTES, Blocked } from './blocked.ts'
 import { cancellation, classify, late, outOfMemory, readFailure, spent } from './failure.ts'
 import { Guest, QUICK_CPU_MS, type RunArguments } from './guest.ts'
 import { type GuestSkill, LoadError } from './link.ts'
+import { open, send } from './outbox.ts'
 
 /**
  * The first task is the port for everything that must not wait behind a task, and where this thread says what blocks it;
@@ -45,33 +47,15 @@ const cancelled = new Set<number>()
 // a kill ends one call only, CPU is counted exactly, and random numbers do not depend on interleaving.
 const idle: { key: string; sessionId: string; guest: Guest }[] = []
 
-let output: MessagePort | undefined
-let blocked: Int32Array = new Int32Array(3)
-let unsent: Buffer[] = []
+let blocked: Int32Array = new Int32Array(BLOCKED_BYTES / 4)
 let watch: NodeJS.Timeout | undefined
-
-function send(kind: number, id: number, head: unknown, tail = ''): void {
-  if (unsent.push(encodeFrame(kind, id, head, tail)) === 1) setImmediate(flush)
-}
-
-function flush(): void {
-  // A fresh, exactly sized ArrayBuffer: a pooled one would be cloned whole.
-  const bytes = new Uint8Array(unsent.reduce((sum, frame) => sum + frame.length, 0))
-  let at = 0
-  for (const frame of unsent) {
-    bytes.set(frame, at)
-    at += frame.length
-  }
-  unsent = []
-  output?.postMessage(bytes, [bytes.buffer])
-}
 
 /** Piscina's entry. A batch ends with the last of its calls. */
 export default async function run(task: ThreadTask): Promise<void> {
   if (!(task instanceof Uint8Array)) {
-    output = task.port
     blocked = task.blocked
-    output.on('message', (bytes: Uint8Array) => control(bytes))
+    open(task.port, blocked)
+    task.port.on('message', (bytes: Uint8Array) => control(bytes))
     return
   }
   const running: Promise<void>[] = []
@@ -192,13 +176,13 @@ function split(name: string): { name: string; group?: string; member?: string } 
 function block(call: Call, run: (timeoutMs: number) => void): void {
   const { head } = call
   const timeoutMs = Math.max(1, Math.ceil(Math.min(head.cpuMs * 2, head.wallMs)))
-  Atomics.store(blocked, 1, call.id)
-  Atomics.store(blocked, 2, timeoutMs)
-  Atomics.add(blocked, 0, 1) // odd: blocked
+  Atomics.store(blocked, Blocked.call, call.id)
+  Atomics.store(blocked, Blocked.timeoutMs, timeoutMs)
+  Atomics.add(blocked, Blocked.count, 1) // odd: blocked
   try {
     run(timeoutMs)
   } finally {
-    Atomics.add(blocked, 0, 1)
+    Atomics.add(blocked, Blocked.count, 1)
   }
 }
 
