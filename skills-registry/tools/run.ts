@@ -113,27 +113,32 @@ export function createRunner(deps: RunDeps): RunTool {
       const usage = usageOf(result.usage, place.budget)
       const output: unknown = JSON.parse(result.output)
       hold(validators.output, output, 'TOOL_OUTPUT_INVALID', skill, tool, { usage, record })
+      // It did not wait for the host call that broke; what it answers stands on something that is not there.
+      if (hostCalls?.broken) throw failed(hostCalls.broken, { usage, record })
       return { output, usage, record }
     } catch (error) {
       if (!(error instanceof SandboxError)) throw error
+      // First: it counts also where no record of it can be kept.
+      await deps.quarantine.crashed(context, { skill, sessionId: call.sessionId, step: call.step, error })
       const { code } = error
       const message = storableText(error.message, MAX_MESSAGE)
       const ran = error.usage && {
         usage: usageOf(error.usage, place.budget),
         record: await keep(error.usage, { code, message, limit: LIMITS.has(code) || !error.usage.replayable })
       }
-      await deps.quarantine.crashed(context, { skill, sessionId: call.sessionId, step: call.step, error })
-      const reason = hostCalls?.broken ?? error
-      throw new ToolError(reason.code, reason.message, {
-        retryable: reason.retryable,
-        ...(reason.details ? { details: reason.details } : {}),
-        cause: reason,
-        ...ran
-      })
+      throw failed(hostCalls?.broken ?? error, ran)
     } finally {
       ended.abort() // what the tool left under way: its sockets, its called tools
     }
   }
+}
+
+function failed(
+  reason: ToolError | SandboxError,
+  ran: { usage: ToolUsage; record: CallRecord } | undefined
+): ToolError {
+  const { code, message, retryable, details } = reason
+  return new ToolError(code, message, { retryable, ...(details ? { details } : {}), cause: reason, ...ran })
 }
 
 function placeOf(call: ToolCall, skill: PinnedSkill, tool: string): Place {
