@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import type { Api } from '../api.ts'
 import { json, line, paint, plain, type Screen } from '../print.ts'
 import { misfit, type Recording, readRecording } from '../replay/recording.ts'
-import { openSandbox, replay, type Verdict } from '../replay/run.ts'
+import { NotRun, openSandbox, replay, type Verdict } from '../replay/run.ts'
 import { Exit, Stop } from '../stop.ts'
 
 interface Options {
@@ -19,7 +19,8 @@ interface Offline {
 const HELP = `
 Each line is one call of a tool. identical: the same output to the byte, or the same error. diverged: the code
 went another way, and the line says where first. changed: the recording is not what was recorded. skipped: there
-is nothing to compare, such as a call that a time limit ended. The exit code is 1 where a line is red.
+is nothing to compare, such as a call that a time limit ended when it was recorded. The exit code is 1 where a line
+is red, where no call is recorded, and where the sandbox of this machine cannot run one.
 
 The code runs in a sandbox of this machine, without network, files and secrets: every answer that it gets is the
 recorded one. A file is replayed without any server.
@@ -75,6 +76,13 @@ async function saveTo(path: string, recording: Recording): Promise<void> {
 }
 
 async function show({ screen, interrupted }: Offline, recording: Recording, wanted: string | undefined): Promise<void> {
+  if (recording.calls.length === 0) {
+    const why = 'it made none so far, or it ran before calls were recorded'
+    throw new Stop(
+      Exit.failed,
+      `nothing to replay: the recording of session ${plain(recording.sessionId)} has no call: ${why}`
+    )
+  }
   const verdicts: Verdict[] = []
   const sandbox = openSandbox()
   try {
@@ -82,6 +90,9 @@ async function show({ screen, interrupted }: Offline, recording: Recording, want
       verdicts.push(verdict)
       if (!screen.json) showCall(screen, verdict)
     }
+  } catch (error) {
+    if (!(error instanceof NotRun)) throw error
+    throw new Stop(Exit.failed, plain(`the sandbox of this machine could not run the call ${error.message}`))
   } finally {
     await sandbox.close()
   }

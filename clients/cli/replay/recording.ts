@@ -99,8 +99,12 @@ function isCall(call: Partial<Call>): boolean {
     Array.isArray(wakes) &&
     areNumbers(...wakes) &&
     Array.isArray(host) &&
-    host.every(({ n, name, args, answer, landed }) => areNumbers(n, landed) && areTexts(name, args, answer))
+    host.every((entry) => isHostCall(Object(entry)))
   )
+}
+
+function isHostCall({ n, name, args, ok, answer, landed }: Partial<HostCall>): boolean {
+  return areNumbers(n, landed) && areTexts(name, args, answer) && typeof ok === 'boolean'
 }
 
 const areTexts = (...values: unknown[]) => values.every((value) => typeof value === 'string')

@@ -249,6 +249,45 @@ t.test('what a limit ended is not comparable, and neither is what stands on it',
   ])
 })
 
+t.test('a call that had an end and now meets a limit went another way', async (t) => {
+  t.match(
+    await withSource(
+      'calls += 1\n  const first',
+      'const all = []; for (;;) all.push(new Array(1e6).fill(1.5))\n  const first',
+      'first#1'
+    ),
+    /^diverged first#1: host call 1 storage.get: recorded, now it is not made, but SANDBOX_MEMORY: /
+  )
+  t.match(
+    await withSource(
+      'return { calls',
+      'const all = []; for (;;) all.push(new Array(1e6).fill(1.5))\n  return { calls',
+      'first#1'
+    ),
+    /^diverged first#1: recorded an output, now SANDBOX_MEMORY: /
+  )
+  t.match(
+    await withSource('let calls = 0', 'let calls = 0 0', 'first#1'),
+    /^diverged first#1: host call 1 storage.get: recorded, now it is not made, but SKILL_LOAD_FAILED: /
+  )
+})
+
+t.test('a machine whose sandbox runs nothing has no verdict', async (t) => {
+  const closed = openSandbox()
+  await closed.close()
+  const all = replay(closed, recording, { signal: new AbortController().signal })
+  await t.rejects(all.next(), { message: new RegExp(`^${SESSION}/first#1: SANDBOX_CLOSED: `) })
+})
+
+t.test('a session without calls is not identical to anything', async (t) => {
+  const file = join(t.testdir({ 'session.json': JSON.stringify({ ...recording, calls: [] }) }), 'session.json')
+  t.match(await agentos(['replay', file]), {
+    code: 1,
+    out: '',
+    err: /nothing to replay: .* before calls were recorded/
+  })
+})
+
 t.test('a session comes from its server, and --save keeps it for when there is none', async (t) => {
   const asked: (string | undefined)[] = []
   const server = createServer((request, response) => {
@@ -287,7 +326,8 @@ t.test('a file that is no recording is 2 and one line', async (t) => {
     ['nonsense', /is no JSON/],
     ['{}', /is no recording of format 1/],
     [JSON.stringify({ ...recording, calls: [{ key: 'x' }] }), /is broken at \/calls\/0/],
-    [JSON.stringify({ ...recording, skills: [null] }), /is broken at \/skills\/0/]
+    [JSON.stringify({ ...recording, skills: [null] }), /is broken at \/skills\/0/],
+    [JSON.stringify({ ...recording, calls: [{ ...recording.calls[0], host: [null] }] }), /is broken at \/calls\/0/]
   ]
   for (const [text, message] of cases) {
     const file = join(t.testdir({ 'session.json': text }), 'session.json')
