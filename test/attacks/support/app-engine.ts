@@ -224,5 +224,7 @@ process.on('message', async (ask: Ask) => {
   process.send?.({ id: ask.id, ms: performance.now() - started, ...found } satisfies Answer)
   if (ask.do === 'close') process.disconnect?.()
 })
+// Whoever asked is gone: nothing may stay behind.
+process.on('disconnect', () => process.exit())
 const ready = await app.app.inject('/readyz')
 process.send?.({ id: 0, outcome: ready.body })
