@@ -2,6 +2,7 @@
 // knows are those of the real sandbox.
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { systemClock } from '#core/clock.ts'
 import { Sandbox } from '#sandbox/index.ts'
@@ -12,7 +13,10 @@ const TSCONFIG = JSON.stringify({ extends: 'agentos/skill/tsconfig.json', includ
 
 /** Lines with an error, by file, and everything that was said. */
 async function check(t: Test, src: Record<string, string>) {
-  const folder = t.testdir({ 'tsconfig.json': TSCONFIG, src })
+  // As `npm init` and `npm install` leave it: not a folder of this package, whose package.json says "module".
+  const agentos = t.fixture('symlink', fileURLToPath(new URL('../../../', import.meta.url)))
+  const own = { 'package.json': '{"type":"commonjs"}', node_modules: { agentos } }
+  const folder = t.testdir({ ...own, 'tsconfig.json': TSCONFIG, src })
   const said = await tsc(folder)
   const lines = new Map<string, Set<number>>()
   for (const [, file = '', line] of said.matchAll(/src\/([\w.-]+)\((\d+),\d+\): error/g))
