@@ -56,5 +56,8 @@ export class Progress {
   }
 }
 
-/** Never the percentage of the step's end before it is there. */
-const pctOf = ({ done, steps }: ProgressOptions, fraction: number) => Math.floor((100 * (done + fraction)) / steps)
+/** Short of the percentage of the step's end, which is announced with its outcome: 100 is what has ended. */
+function pctOf({ done, steps }: ProgressOptions, fraction: number): number {
+  const [begin, end] = [Math.floor((100 * done) / steps), Math.floor((100 * (done + 1)) / steps)]
+  return Math.min(Math.floor((100 * (done + fraction)) / steps), Math.max(begin, end - 1))
+}

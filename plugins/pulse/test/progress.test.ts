@@ -29,7 +29,7 @@ t.test('whatever steps report: percentages rise, one a second at most, none afte
         over = true
         await clock.advance(5000)
         const atEnd = Math.floor((100 * (done + 1)) / session.length)
-        if ((told.at(-1)?.pct ?? 0) > atEnd) throw new Error('further than its step')
+        if ((told.at(-1)?.pct ?? -1) >= atEnd) throw new Error('as far as the end of its step, before it')
       }
       for (const [index, { at, pct }] of told.entries()) {
         const before = told[index - 1]
@@ -54,4 +54,7 @@ t.test('a step of less than a second announces nothing', async (t) => {
   for (const fraction of [0.4, 0.8, 0.2]) next.report(fraction)
   await clock.advance(1000)
   t.strictSame(told, [45], 'the best of what was said')
+  next.report(1)
+  await clock.advance(1000)
+  t.strictSame(told, [45, 49], 'the step is not over')
 })
