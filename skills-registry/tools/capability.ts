@@ -20,6 +20,8 @@ export interface HostCall {
   /** Counts the tool call's host calls from 1, in program order. */
   readonly n: number
   readonly skill: PinnedSkill
+  /** Names of the skills above it, outermost first: whatever is granted by a skill's name needs the grant of each. */
+  readonly callers: readonly string[]
   /** What the skill was granted, and every tool above it too. */
   readonly permissions: Permissions
   /** For `db.tenant`: the tenant, the skill as actor. */

@@ -58,6 +58,8 @@ export interface Place {
   readonly effectKey: string
   /** What the skill may do here: its grant, and for a called tool no more than its caller may. */
   readonly permissions: Permissions
+  /** Names of the skills above. */
+  readonly callers: readonly string[]
   readonly chain: readonly string[]
   readonly budget: CallBudget
   readonly signal: AbortSignal
@@ -148,6 +150,7 @@ function placeOf(call: ToolCall, skill: PinnedSkill, tool: string): Place {
     key: `${call.effectKey}#${call.attempt}`,
     effectKey: call.effectKey,
     permissions,
+    callers: [],
     chain: [`${skill.alias}.${tool}`],
     budget: new CallBudget({ tokens: Math.min(granted, call.left?.tokens ?? granted) }),
     signal: call.signal

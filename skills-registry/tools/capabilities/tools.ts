@@ -73,6 +73,7 @@ async function runCallee(
       key: call.key,
       effectKey: call.idempotencyKey,
       permissions,
+      callers: [...call.callers, call.skill.name],
       chain: [...call.chain, `${skill.alias}.${tool}`],
       budget,
       signal: call.signal

@@ -93,6 +93,20 @@ t.test('a grant for a host holds for that host', async (t) => {
   t.strictSame(sent(), ['Bearer only-for-the-other'])
 })
 
+t.test('a secret goes only where each skill of the chain was granted it', async (t) => {
+  await w.db.tenant(w.acme.tenantId, (tx) =>
+    w.app.vault.grant(tx, 'FOR_OTHER', { kind: 'skill', grantee: '@acme/above' }, null)
+  )
+  const asked = grants(rule('other', 'FOR_OTHER'))
+  await w.fetch({ url: 'https://other.example.com/' }, { ...asked, callers: ['@acme/above', '@acme/one'] })
+  t.strictSame(sent(), ['Bearer only-for-the-other'])
+  const denied = { code: 'CAPABILITY_DENIED', message: /^secret FOR_OTHER may not be sent to other/ }
+  for (const callers of [['@acme/stranger'], ['@acme/above', '@acme/stranger'], ['@acme/stranger', '@acme/above']]) {
+    t.match(await w.refused({ url: 'https://other.example.com/' }, { ...asked, callers }), denied)
+  }
+  t.equal(w.seen.length, 1)
+})
+
 t.test('a value that no header can hold is refused without being told', async (t) => {
   for (const bad of [
     'line\nbreak',
@@ -210,7 +224,7 @@ t.test('neither do headers, status text, address, errors, the audit log or the s
   t.equal(rows.filter(({ action }) => action === 'tool.fetch').length, errors.length)
 })
 
-t.test('a redirect takes the secret nowhere: each host gets its own or none', async (t) => {
+t.test('a redirect takes the secret nowhere: another host gets none, not even its own', async (t) => {
   const go = async (location: string, more = withToken, headers: [string, string][] = []) => {
     w.seen.length = 0
     w.on('/go', (_request, response) => response.writeHead(307, { location }).end())
@@ -219,12 +233,18 @@ t.test('a redirect takes the secret nowhere: each host gets its own or none', as
   }
   const bearer = `Bearer ${value}`
   t.strictSame(await go('/'), [bearer, bearer])
-  t.strictSame(await go('https://other.example.com/'), [bearer, 'Bearer the-other-value'])
+  t.strictSame(
+    await go('https://other.example.com/'),
+    [bearer, undefined],
+    'or one host could act at another as the tenant'
+  )
   t.strictSame(await go('https://plain.example.com/'), [bearer, undefined])
   const named: [string, string][] = [['x-key', '{{secret.API_TOKEN}}']]
   t.strictSame(await go('/', withToken, named), [value, value])
   t.strictSame(await go('https://plain.example.com/', withToken, named), [value, undefined])
-  t.strictSame(await go('https://other.example.com/', withToken, named), [value, 'Bearer the-other-value'])
+  t.strictSame(await go('https://other.example.com/', withToken, named), [value, undefined])
+  w.on('/back', (_request, response) => response.writeHead(307, { location: `${api}/` }).end())
+  t.strictSame(await go('https://other.example.com/back'), [bearer, undefined, undefined])
 
   w.on('/go', (_request, response) => response.writeHead(303, { location: '/' }).end())
   w.seen.length = 0
@@ -247,8 +267,8 @@ t.test('a redirect takes the secret nowhere: each host gets its own or none', as
   w.on('/both', (_request, response) => response.end(`${value} the-other-value`))
   t.strictSame(
     (await w.fetch({ url: `${api}/go` }, withToken)).body,
-    { text: '[secret] [secret]' },
-    'the secrets of all hops'
+    { text: '[secret] the-other-value' },
+    'what was sent to the first hop is masked at the last'
   )
 })
 

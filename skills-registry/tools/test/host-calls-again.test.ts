@@ -57,6 +57,7 @@ async function open(sessionId: string, more: { under?: string; time?: number; bu
       context: { tenantId: acme.tenantId },
       signal: ended.signal,
       call: { time } as ToolCall,
+      callers: [],
       chain: ['one.run'],
       budget
     },

@@ -53,6 +53,7 @@ function caller(sessionId: string, signal = new AbortController().signal) {
     context: { tenantId: acme.tenantId, actor: { kind: 'skill' as const, id: '@acme/one' } },
     signal,
     call: {} as ToolCall,
+    callers: [],
     chain: ['one.run'],
     budget: new CallBudget({ tokens: 0 })
   }

@@ -141,6 +141,7 @@ function calling(run: RunTool) {
     idempotencyKey: 's/one/1',
     skill,
     permissions: grant,
+    callers: ['@acme/above'],
     chain: ['one.run'],
     budget: new CallBudget({ tokens: 0 }),
     signal: ending.signal,
@@ -161,8 +162,9 @@ t.test('a called tool ends with its caller, and one whose turn comes after that 
   const ends = await Promise.allSettled([ask(), ask()])
   t.match(ends, [{ reason: { code: 'SANDBOX_CANCELLED' } }, { reason: { message: 'the caller ended' } }])
   t.equal(ran.length, 1)
-  const { signal, key, effectKey, chain } = ran[0] as Place
+  const { signal, key, effectKey, callers, chain } = ran[0] as Place
   t.equal(signal, ending.signal)
+  t.strictSame(callers, ['@acme/above', skill.name])
   t.strictSame({ key, effectKey, chain }, { key: 's/one#1/1', effectKey: 's/one/1', chain: ['one.run', 'one.run'] })
 })
 

@@ -9,7 +9,7 @@ import { type Answer, Exchange } from './client.ts'
 import { type ConnectOptions, connectPinned } from './connect.ts'
 import { Deadline } from './deadline.ts'
 import { failureOf } from './failure.ts'
-import { type Guard, parseUrl } from './guard.ts'
+import { type FetchRule, type Guard, parseUrl } from './guard.ts'
 import { type HeaderList, headerOf, redirectedHeaders, requestHeaders, responseHeaders } from './headers.ts'
 import { createMask, type Mask } from './mask.ts'
 import type { Resolve } from './resolve.ts'
@@ -53,6 +53,8 @@ interface Hop {
   method: string
   headers: HeaderList
   body: Buffer | null
+  /** Another host sent it here, or sent it away and back. */
+  strayed: boolean
 }
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
@@ -97,7 +99,7 @@ export class Journey {
     const { url, method } = hop
     const host = url.hostname
     const rule = guard.ruleFor(this.#call.permissions, method, url)
-    const plan = planSecret(hop.headers, rule, this.trip.redirects > 0)
+    const plan = planSecret(hop.headers, hop.strayed ? withoutSecret(rule) : rule, this.trip.redirects > 0)
     let exchange: Exchange | undefined
     try {
       const addresses = await deadline.within(resolve(host, deadline.signal))
@@ -132,7 +134,7 @@ export class Journey {
   }
 
   /** @returns null where the answer is the last one */
-  #redirect({ url, method, headers, body }: Hop, answer: Answer): Hop | null {
+  #redirect({ url, method, headers, body, strayed }: Hop, answer: Answer): Hop | null {
     const location = REDIRECTS.has(answer.status) ? headerOf(answer.headers, 'location') : undefined
     if (location === undefined || this.#args.redirect === 'manual') return null
     const failed = (why: string) => new CapabilityError('FETCH_FAILED', `${url.hostname} answered with ${why}`)
@@ -157,7 +159,8 @@ export class Journey {
       url: next,
       method: toGet ? 'GET' : method,
       headers: redirectedHeaders(headers, { host: elsewhere, body: toGet }),
-      body: toGet ? null : body
+      body: toGet ? null : body,
+      strayed: strayed || elsewhere
     }
   }
 
@@ -202,7 +205,12 @@ function firstHop(call: HostCall, args: FetchArguments[0]): Hop {
   add('accept', '*/*')
   add('user-agent', 'agentos')
   headers.push(['accept-encoding', ACCEPT_ENCODING])
-  return { url, method, headers, body }
+  return { url, method, headers, body, strayed: false }
+}
+
+/** A host that chose the address would also choose what is done there in the tenant's name. */
+function withoutSecret({ host, methods }: FetchRule): FetchRule {
+  return { host, methods }
 }
 
 /**

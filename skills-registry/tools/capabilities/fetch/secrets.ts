@@ -1,4 +1,5 @@
 import type { Db } from '#core/db/index.ts'
+import { must } from '#core/must.ts'
 import type { SecretsPort } from '#core/ports/secrets.ts'
 import type { Secret } from '#core/secret.ts'
 import { CapabilityError, type HostCall } from '../../capability.ts'
@@ -48,7 +49,7 @@ function namesIn(header: string, value: string): string[] {
 }
 
 /**
- * The last thing before a request is sent: the value leaves the vault, for this skill and host.
+ * The last thing before a request is sent: the value leaves the vault, for this skill, those that called it, and this host.
  * @returns the headers as they leave, and what must not come back
  * @throws CapabilityError CAPABILITY_DENIED also for a secret that is absent, FETCH_FAILED for a value that no header can hold
  */
@@ -59,8 +60,15 @@ export async function fillSecret(
   deps: { db: Db; secrets: () => SecretsPort }
 ): Promise<{ headers: HeaderList; secret: Secret | null }> {
   if (name === undefined) return { headers, secret: null }
-  const use = { skill: call.skill.name, host }
-  const secret = await deps.db.tenant(call.context, (tx) => revealed(deps.secrets().reveal(tx, name, use), name, host))
+  const secrets = await deps.db.tenant(call.context, async (tx) => {
+    const all: Secret[] = []
+    // The grant of one skill is not lent to another that calls it.
+    for (const skill of new Set([...call.callers, call.skill.name])) {
+      all.push(await revealed(deps.secrets().reveal(tx, name, { skill, host }), name, host))
+    }
+    return all
+  })
+  const secret = must(secrets.at(-1), 'a secret')
   const text = secret.reveal()
   checkValue(name, text)
   const filled = headers.map(([header, value]) => [header, value.replaceAll(PLACEHOLDER, () => text)] as const)
@@ -80,7 +88,7 @@ async function revealed(asked: Promise<Secret>, name: string, host: string): Pro
 function notGranted(name: string, host: string): CapabilityError {
   return new CapabilityError(
     'CAPABILITY_DENIED',
-    `secret ${name} may not be sent to ${host}: the skill's fetch rule of this host must name it, and the tenant must have put it and granted it to the skill (PUT /v1/secrets/${name}/grants)`
+    `secret ${name} may not be sent to ${host}: the skill's fetch rule of this host must name it, and the tenant must have put it and granted it to the skill and to the skills that call it (PUT /v1/secrets/${name}/grants)`
   )
 }
 

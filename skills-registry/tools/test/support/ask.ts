@@ -29,6 +29,7 @@ export async function asking(app: TestApp, capability: Capability, who: Asker): 
     context: { tenantId, actor: { kind: 'skill' as const, id: skill } },
     signal: new AbortController().signal,
     call: {} as ToolCall,
+    callers: [],
     chain: ['one.run'],
     budget: new CallBudget({ tokens: 0 })
   }

@@ -47,6 +47,8 @@ export interface FetchWorld extends TestApp {
 export interface More {
   permissions?: Permissions
   skill?: string
+  /** Skills above it. */
+  callers?: string[]
   n?: number
   signal?: AbortSignal
   deps?: Partial<FetchDeps>
@@ -118,6 +120,7 @@ export async function fetchWorld(t: Test): Promise<FetchWorld> {
       context: { tenantId: acme.tenantId, actor: { kind: 'skill', id: '@acme/one' } },
       signal: more.signal ?? new AbortController().signal,
       call: {} as ToolCall,
+      callers: more.callers ?? [],
       chain: ['one.run'],
       budget: new CallBudget({ tokens: 0 }),
       nested: () => {}
