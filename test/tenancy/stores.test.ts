@@ -182,7 +182,9 @@ async function largeOutputs(t: Test, server: World, citizens: readonly Citizen[]
   t.strictSame(scopes.sort(), ['platform', ...citizens.map(({ tenantId }) => tenantId)].sort())
   t.strictSame(strays, [])
   const refs = await server.sql<{ tenantId: string; ref: string }[]>`
-    select tenant_id as "tenantId", (regexp_matches(record::text, 'sha256:[0-9a-f]{64}', 'g'))[1] as ref from core.journal`
+    select tenant_id as "tenantId", ref
+    from core.journal, lateral (values (record ->> 'outputRef'), (record #>> '{input,ref}')) as r(ref)
+    where ref like 'sha256:%'`
   t.ok(refs.length >= citizens.length)
   for (const { tenantId, ref } of refs) {
     for (const who of citizens) t.equal(await server.kernel.objects.has(who.tenantId, ref), who.tenantId === tenantId)

@@ -42,7 +42,7 @@ t.test('a request goes out as the skill wrote it and the answer comes back exact
   })
   t.notOk(seen?.headers.authorization)
   t.match(got.entry, {
-    action: 'tool.fetch',
+    action: 'tool.fetched',
     subject: 'host:api.example.com',
     details: {
       method: 'POST',
@@ -313,7 +313,7 @@ t.test('what was sent stands in the audit log also when nothing good came back',
   const rows = await w.db.tenant(
     w.acme.tenantId,
     (tx) => tx<{ details: object; actor: string }[]>`
-    select details, actor_id as actor from audit.entry where action = 'tool.fetch' and details->>'path' = '/fails'`
+    select details, actor_id as actor from audit.entry where action = 'tool.fetched' and details->>'path' = '/fails'`
   )
   t.match(rows, [{ actor: '@acme/one', details: { method: 'POST', status: null, bytesOut: 3, error: 'FETCH_FAILED' } }])
 })

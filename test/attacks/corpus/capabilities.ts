@@ -39,7 +39,7 @@ const ssrf: AttackClass = {
   title: 'SSRF',
   permissions: network,
   variants: [
-    tries('what is allowed', '[["https://api.example.com/"]]', ['hello'], ['tool.fetch']),
+    tries('what is allowed', '[["https://api.example.com/"]]', ['hello'], ['tool.fetched']),
     urls('addresses in every notation', [
       'https://127.0.0.1/',
       'https://0x7f.1/',
@@ -92,8 +92,8 @@ const ssrf: AttackClass = {
         `/redirect?to=${encodeURIComponent('/redirect?to=https://127.0.0.1/')}`
       )
     ),
-    urls('redirects without end', at('/loop'), 'FETCH_FAILED', ['tool.fetch']),
-    urls('a bomb of 64 MB in gzip', at('/bomb'), 'FETCH_TOO_LARGE', ['tool.fetch']),
+    urls('redirects without end', at('/loop'), 'FETCH_FAILED', ['tool.fetched']),
+    urls('a bomb of 64 MB in gzip', at('/bomb'), 'FETCH_TOO_LARGE', ['tool.fetched']),
     body(
       'headers that are not its own',
       `const ask = (headers) => ctx.fetch("https://api.example.com/echo", { headers }).then((r) => 'sent', (e) => 'refused');
@@ -217,7 +217,7 @@ const secrets: AttackClass = {
   variants: [
     {
       ...body('a host that reflects them', `const r = ${get('/echo')}; return [await r.text(), [...r.headers]]`, OK),
-      audited: ['tool.fetch']
+      audited: ['tool.fetched']
     },
     body('in other encodings', `return (${get('/echo-encoded')}).text()`, OK),
     body('in the status text', `const r = ${get('/echo-status')}; return r.statusText`, ['OK', 'SKILL_ERROR']),

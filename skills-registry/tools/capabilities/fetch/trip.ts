@@ -32,7 +32,7 @@ export class Trip {
   audited(call: HostCall, hide: (text: string) => string, error: string | null): AuditEntry {
     const { skill, step, sessionId } = call
     return {
-      action: 'tool.fetch',
+      action: 'tool.fetched',
       subject: `host:${this.url.hostname}`,
       details: {
         session: sessionId,
