@@ -7,8 +7,6 @@ export const CALL_LIMITS = { events: 100, calledTools: 256, journalChars: 16 * 1
 /** What an earlier run of the same attempt, which a crash cut off, had used of it when it was last heard of. */
 export interface Spent {
   tokens: number
-  cpuMs: number
-  hostCalls: number
   calls: number
   events: number
   journalChars: number
@@ -25,7 +23,7 @@ export class CallBudget {
   cpuMs = 0
   hostCalls = 0
   calls = 0
-  readonly #maxTokens: number
+  #maxTokens: number
   readonly #caller: CallBudget | undefined
   #reserved = 0
   #events = 0
@@ -104,12 +102,12 @@ export class CallBudget {
     this.outermost.#journalChars += chars
   }
 
-  /** The budget of a call that is run again after a crash: what was journaled is not done, and not paid, a second time. */
-  resume({ tokens, cpuMs, hostCalls, calls, events, journalChars }: Spent): void {
-    this.tokens += tokens
-    this.cpuMs += cpuMs
-    this.hostCalls += hostCalls
-    this.calls += calls
+  /**
+   * For a call that is run again after a crash: what it has left is less by that. What it used (`tokens`) is not more: the run
+   * that was cut off has told it, if it could.
+   */
+  resume({ tokens, calls, events, journalChars }: Spent): void {
+    this.#maxTokens = Math.max(0, this.#maxTokens - tokens)
     this.#started += calls
     this.#events += events
     this.#journalChars += journalChars

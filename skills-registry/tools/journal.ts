@@ -45,8 +45,6 @@ export async function readJournal(tx: Tx, sessionId: string, callKey: string): P
       where tenant_id = (select core.tenant()) and session_id = ${sessionId} and call_key = ${callKey} order by n`,
     tx<(Omit<Spent, 'tokens'> & { time: number | null })[]>`
       select min(time)::float8 as time,
-        coalesce(sum((call ->> 'cpuMs')::float8), 0) as "cpuMs",
-        coalesce(sum((call ->> 'hostCalls')::float8), 0) as "hostCalls",
         count(call)::int as calls,
         count(*) filter (where name = 'events.publish' and ok)::int as events,
         coalesce(sum(length(args) + length(answer)), 0)::float8 as "journalChars"
