@@ -1,7 +1,7 @@
 import type { Db, TenantContext } from '#core/db/index.ts'
 
 /** Transactions of skills on a host: of one tenant, and of all. Requests of people share the pool (16) with them. */
-const TURNS = { perTenant: 3, inAll: 8 } as const
+const DB_TURNS = { perTenant: 3, inAll: 8 } as const
 
 interface Waiting {
   running: number
@@ -18,7 +18,7 @@ export class Turns {
   readonly #tenants = new Map<string, Waiting>()
   #running = 0
 
-  constructor(limits: { perTenant: number; inAll: number } = TURNS) {
+  constructor(limits: { perTenant: number; inAll: number }) {
     this.#limits = limits
   }
 
@@ -77,7 +77,7 @@ export class Turns {
  * The database as skills get it. Host calls of one skill wait for one another (they write the same row), each with a
  * connection in its hand: without turns one skill would hold the whole pool, and whoever needs it next gets a 503.
  */
-export function takingTurns(db: Db, turns = new Turns()): Db {
+export function takingTurns(db: Db, turns = new Turns(DB_TURNS)): Db {
   return {
     ...db,
     tenant: (context, work, options) => turns.run(tenantOf(context), () => db.tenant(context, work, options))

@@ -1,8 +1,10 @@
+import type { ServerResponse } from 'node:http'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import t from 'tap'
 import { FakeClock } from '#test/support/fake-clock.ts'
 import { until } from '#test/support/until.ts'
 import { FETCH_LIMITS } from '../capabilities/fetch/journey.ts'
+import { Turns } from '../turns.ts'
 import { answer, fetchWorld } from './support/fetch-world.ts'
 
 const w = await fetchWorld(t)
@@ -305,6 +307,29 @@ t.test('the end of the tool call ends its request and closes the socket', async 
   await until(() => w.sockets.every(({ destroyed }) => destroyed), 'the socket is closed')
   t.equal(await code({ url: `${api}/hang` }, { signal: ended.signal }), 'FETCH_FAILED')
   t.equal(w.sockets.length, 1)
+})
+
+t.test('so many requests of a tenant are under way at once; one that waits leaves with its call', async (t) => {
+  const held: ServerResponse[] = []
+  w.on('/held', (_request, response) => held.push(response))
+  const ended = new AbortController()
+  const deps = { turns: new Turns({ perTenant: 2, inAll: 64 }) }
+  const asked = [1, 2, 3, 4].map(() => w.fetch({ url: `${api}/held` }, { deps }))
+  const left = w.refused({ url: `${api}/held` }, { deps, signal: ended.signal })
+  await until(() => held.length === 2, 'two are there')
+  t.equal(w.sockets.length, 2, 'the others have not been connected, nor asked for')
+  t.equal(w.asked.length, 2)
+  ended.abort()
+  for (let i = 0; i < 4; i++) {
+    await until(() => held.length > i, 'the next one is there')
+    held[i]?.end('done')
+  }
+  t.strictSame(
+    (await Promise.all(asked)).map(({ status }) => status),
+    [200, 200, 200, 200]
+  )
+  t.match(await left, { code: 'FETCH_FAILED', message: /^the tool call ended/ })
+  t.equal(w.sockets.length, 4)
 })
 
 t.test('what was sent stands in the audit log also when nothing good came back', async (t) => {

@@ -4,6 +4,7 @@ import type { Db } from '#core/db/index.ts'
 import { must } from '#core/must.ts'
 import type { SecretsPort } from '#core/ports/secrets.ts'
 import { type Capability, CapabilityError, method } from '../../capability.ts'
+import { Turns } from '../../turns.ts'
 import { FetchArguments } from './arguments.ts'
 import { createTrust } from './connect.ts'
 import { createGuard } from './guard.ts'
@@ -24,14 +25,21 @@ export interface FetchDeps {
   /** Names, addresses and CIDRs of the platform itself. */
   ownHosts?: readonly string[]
   limits?: Partial<FetchLimits>
+  turns?: Turns
 }
+
+/**
+ * Requests of skills on a host that are under way: of one tenant, and of all. Each holds its answer some four times over
+ * while it is read, masked and written as JSON; a tool may have 64 host calls out, and a host runs hundreds of tools.
+ */
+const FETCH_TURNS = { perTenant: 16, inAll: 64 } as const
 
 /**
  * `fetch`: one https request of a skill to a host and by a method that were granted to it; README.md has the rules.
  * @throws TypeError for an address in the options that is none
  */
 export function createFetchCapability(deps: FetchDeps): Capability {
-  const { clock, db, secrets } = deps
+  const { clock, db, secrets, turns = new Turns(FETCH_TURNS) } = deps
   const journeyDeps = {
     clock,
     db,
@@ -53,7 +61,7 @@ export function createFetchCapability(deps: FetchDeps): Capability {
           const journey = new Journey(journeyDeps, call, args)
           const entry = (error: string | null) => journey.trip.audited(call, (text) => journey.mask.text(text), error)
           try {
-            const answer = await journey.run()
+            const answer = await turns.run(call.tenantId, () => journey.run())
             entries.set(answer, entry(null))
             return answer
           } catch (error) {
