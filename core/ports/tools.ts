@@ -119,6 +119,8 @@ export interface CallRecord {
   cpuMs: number
   /** sha256 hex of the exact output text; or what it failed with. `limit`: it was ended from outside, nothing to compare. */
   outcome: { output: string; bytes: number } | { code: string; message: string; limit: boolean }
+  /** sha256 hex over all of that and the input's text, but for `cpuMs` and a failure's message. */
+  seal: string
 }
 
 export interface ToolResult {

@@ -229,6 +229,7 @@ export const RecordingView = z.object({
       hostDigest: z.string().nullable(),
       cpuMs: z.number(),
       outcome: callOutcome,
+      seal: z.string().describe('sha256 over the record, see agentos replay'),
       host: z.array(
         z.object({
           n: z.int(),

@@ -3,6 +3,7 @@ import type { ObjectStore } from '#core/objects/index.ts'
 import { type CallRecord, MAX_RECORDING_BYTES, type Recording, RecordingTooLarge } from '#core/ports/tools.ts'
 import type { SkillLoader } from '#skills-registry/loader.ts'
 import { type JournalEntry, readSessionJournal, sizeOfSessionJournal } from './journal.ts'
+import { sessionOf } from './seal.ts'
 
 type Journal = Map<string, (JournalEntry & { digest: string })[]>
 
@@ -47,9 +48,4 @@ export async function readRecording(asked: {
 function withNested(record: CallRecord, journal: Journal): CallRecord[] {
   const inner = (journal.get(record.key) ?? []).flatMap(({ call }) => (call ? [call] : []))
   return [record, ...inner.flatMap((call) => withNested(call, journal))]
-}
-
-/** What the skill saw as ctx.session. */
-function sessionOf({ step, attempt, effectKey }: Omit<CallRecord, 'input'>, tenantId: string, sessionId: string) {
-  return { id: sessionId, tenantId, step, attempt, effectKey }
 }

@@ -13,6 +13,7 @@ import type { Capability, Method } from './capability.ts'
 import { findValidators, hold } from './hold.ts'
 import { type Caller, HostCalls } from './host-calls.ts'
 import { namesFor } from './permissions.ts'
+import { sealOf, sessionOf } from './seal.ts'
 
 /** An input longer than this, in characters of JSON, is kept in the object store and not in the call's record. */
 const INLINE_CHARS = 16 * 1024
@@ -249,7 +250,7 @@ async function recordOf(
   const { call, skill, place, request, usage } = ran
   const { input } = request
   const large = input.length > INLINE_CHARS
-  return {
+  const record = {
     key: place.key,
     step: call.step,
     attempt: call.attempt,
@@ -258,7 +259,6 @@ async function recordOf(
     skill: skill.name,
     version: skill.version,
     tool: ran.tool,
-    input: large ? { ref: (await objects.put(call.tenantId, Buffer.from(input))).digest } : { text: input },
     time: request.time,
     seed: request.seed,
     limits: request.limits,
@@ -271,6 +271,12 @@ async function recordOf(
     hostDigest: ran.hostDigest,
     cpuMs: usage?.cpuMs ?? 0,
     outcome: ran.outcome
+  }
+  const session = sessionOf(record, call.tenantId, call.sessionId)
+  return {
+    ...record,
+    input: large ? { ref: (await objects.put(call.tenantId, Buffer.from(input))).digest } : { text: input },
+    seal: sealOf({ ...record, input, session })
   }
 }
 

@@ -116,6 +116,7 @@ function recordOf(call: ToolCall, { cpuMs, hostCalls }: ToolUsage, outcome: Call
     hostCalls,
     hostDigest: null,
     cpuMs,
-    outcome
+    outcome,
+    seal: ''
   }
 }

@@ -36,6 +36,7 @@ export interface Call {
   wakes: number[]
   hostDigest: string | null
   outcome: { output: string; bytes: number } | { code: string; message: string; limit: boolean }
+  seal: string
   host: HostCall[]
 }
 
@@ -91,7 +92,7 @@ function isCall(call: Partial<Call>): boolean {
   const { key, step, digest, skill, version, tool, input, seed, outcome, wakes, capabilities, host, limits } = call
   const { output, bytes, code, message } = Object(outcome)
   return (
-    areTexts(key, step, digest, skill, version, tool, input, seed) &&
+    areTexts(key, step, digest, skill, version, tool, input, seed, call.seal) &&
     areNumbers(call.attempt, call.time, call.generation, call.nth, ...Object.values(Object(limits))) &&
     (areTexts(output) ? areNumbers(bytes) : areTexts(code, message)) &&
     Array.isArray(capabilities) &&
@@ -124,10 +125,11 @@ export function labelOf({ key }: Pick<Call, 'key'>, sessionId: string): string {
 }
 
 /**
- * The first thing about a call's host calls that is not as it was recorded: each has a digest of its own, and the record of
- * the call, which was committed with its outcome, one over those that were answered. Null where all of them fit.
+ * The first thing about a call that is not as it was recorded: each host call has a digest of its own, the record of the
+ * call, which was committed with its outcome, one over those that were answered, and a seal. Null where all of it fits.
  */
-export function findChange({ host, wakes, hostDigest }: Call): string | null {
+export function findChange(call: Call): string | null {
+  const { host, wakes, hostDigest } = call
   for (const { n, name, args, ok, answer, landed, digest } of host) {
     if (sha256(JSON.stringify([n, name, args, ok, answer, landed])) !== digest) {
       return `host call ${n} (${name}) was changed after it was recorded`
@@ -136,7 +138,23 @@ export function findChange({ host, wakes, hostDigest }: Call): string | null {
   const digests = new Map(host.map(({ n, digest }) => [n, digest]))
   const heard = [...new Set(wakes)].sort((a, b) => a - b).flatMap((n) => digests.get(n) ?? [])
   const together = heard.length === 0 ? null : sha256(heard.join('\n'))
-  return together === hostDigest ? null : 'its host calls are not those that were recorded with its outcome'
+  if (together !== hostDigest) return 'its host calls are not those that were recorded with its outcome'
+  return sealOf(call) === call.seal ? null : 'its input or its record was changed after it was recorded'
+}
+
+// As skills-registry/tools/seal.ts makes it.
+function sealOf(call: Call): string {
+  const { session, limits, outcome, data = {} } = call
+  const { id, tenantId, step, attempt, effectKey } = Object(session) as Partial<Call['session']>
+  const result = 'code' in outcome ? [outcome.code, outcome.limit] : [outcome.output, outcome.bytes]
+  const parts = [
+    [call.key, call.digest, call.tool, call.input, call.time, call.seed, call.capabilities],
+    [id, tenantId, step, attempt, effectKey],
+    [limits.cpuMs, limits.wallMs, limits.memoryMb, limits.hostCalls],
+    [call.generation, call.nth, call.wakes, call.hostDigest, result],
+    Object.entries(data).sort(([a], [b]) => (a < b ? -1 : 1))
+  ]
+  return sha256(JSON.stringify(parts))
 }
 
 export function sha256(text: string): string {

@@ -10,6 +10,7 @@ import type { Call, HostCall, Recording } from '#clients/cli/replay/recording.ts
 import { openSandbox, replay } from '#clients/cli/replay/run.ts'
 import { systemClock } from '#core/clock.ts'
 import { Sandbox, SandboxError } from '#sandbox/index.ts'
+import { sealOf } from '#skills-registry/tools/seal.ts'
 import { runNode } from '#test/support/run-node.ts'
 
 const SESSION = '01900000-0000-7000-8000-000000000001'
@@ -33,6 +34,10 @@ export async function fail(input, ctx) {
   await ctx.storage.get('gone')
 }
 `
+
+/** As the server seals a record. */
+const sealed = (call: Omit<Call, 'seal'>) =>
+  sealOf({ ...call, effectKey: call.session.effectKey, hostCalls: 0, cpuMs: 0 })
 
 /** A session as a server would have recorded it: made by a sandbox with JIT. */
 async function record(): Promise<Recording> {
@@ -87,7 +92,7 @@ async function record(): Promise<Recording> {
     if (!usage) throw new Error('it never ran')
     const { generation, nth, wakes } = usage
     const heard = host.filter(({ n }) => wakes.includes(n)).sort((a, b) => a.n - b.n)
-    calls.push({
+    const made = {
       key: `${SESSION}/${step}#1`,
       step,
       attempt: 1,
@@ -106,7 +111,8 @@ async function record(): Promise<Recording> {
       hostDigest: heard.length === 0 ? null : sha256(heard.map(({ digest }) => digest).join('\n')),
       outcome,
       host: host.sort((a, b) => a.n - b.n)
-    })
+    }
+    calls.push({ ...made, seal: sealed(made) })
   }
   await call('first', 'look', { key: 'a' }, 'one')
   await call('second', 'look', { key: 'b' }, 'one')
@@ -146,9 +152,10 @@ async function agentos(args: string[], env: Record<string, string> = {}) {
 }
 
 /** What becomes of each call of a changed recording, as `result call: why`. */
-async function verdicts(change: (copy: Recording) => void, wanted?: string): Promise<string[]> {
+async function verdicts(change: (copy: Recording) => void, wanted?: string, reseal = true): Promise<string[]> {
   const copy = structuredClone(recording)
   change(copy)
+  if (reseal) for (const call of copy.calls) call.seal = sealed(call)
   const told: string[] = []
   for await (const { result, call, why = '' } of replay(sandbox, copy, {
     wanted,
@@ -214,6 +221,28 @@ t.test('an answer that was changed together with its digest is found by the reco
     entry.digest = sha256(JSON.stringify([entry.n, entry.name, entry.args, entry.ok, entry.answer, entry.landed]))
   }, 'first#1')
   t.equal(first, 'changed first#1: its host calls are not those that were recorded with its outcome')
+})
+
+t.test('whatever else is changed in a call, it is named', async (t) => {
+  const changes: ((call: Call) => unknown)[] = [
+    (call) => Object.assign(call, { input: call.input.replace('b', 'B') }),
+    (call) => call.wakes.push(-9),
+    (call) => call.wakes.reverse(),
+    (call) => Object.assign(call, { time: call.time + 1 }),
+    (call) => Object.assign(call, { seed: `${call.seed}x` }),
+    (call) => Object.assign(call, { tool: 'fail' }),
+    (call) => Object.assign(call, { nth: 0 }),
+    (call) => Object.assign(call, { generation: call.generation + 7 }),
+    (call) => Object.assign(call, { data: { secrets: ['TOKEM'] } }),
+    (call) => Object.assign(call, { outcome: { code: 'SANDBOX_TIMEOUT', message: 'late', limit: true } }),
+    (call) => Object.assign(call.session, { attempt: 2 }),
+    (call) => Object.assign(call.limits, { hostCalls: 21 }),
+    (call) => call.capabilities.pop()
+  ]
+  for (const change of changes) {
+    const told = await verdicts(({ calls }) => change(at(calls, 1)), 'second#1', false)
+    t.strictSame(told, ['changed second#1: its input or its record was changed after it was recorded'], String(change))
+  }
 })
 
 t.test('other code is named by the first thing that it does in another way', async (t) => {

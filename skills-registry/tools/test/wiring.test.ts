@@ -1,5 +1,5 @@
 import t from 'tap'
-import { misfit } from '#clients/cli/replay/recording.ts'
+import { type Call, findChange, misfit } from '#clients/cli/replay/recording.ts'
 import { openSandbox, replay, type Verdict } from '#clients/cli/replay/run.ts'
 import type { PinnedSkill, ToolCall, ToolError } from '#core/ports/tools.ts'
 import { createKey } from '#skills-registry/signing/keys.ts'
@@ -138,6 +138,9 @@ t.test('the recording has every call, those of called tools too, and the code th
     '@acme/helper.steal'
   ])
   t.strictSame(recording.skills.map(({ name }) => name).sort(), ['@acme/busy', '@acme/helper'])
+  // As it reached the command that replays it.
+  const calls: Call[] = JSON.parse(JSON.stringify(recording.calls))
+  t.strictSame(calls.map(findChange), [null, null, null])
   const all = recording.calls.find(({ tool }) => tool === 'all')
   t.strictSame(
     all?.host.map(({ n, name }) => `${n} ${name}`),
