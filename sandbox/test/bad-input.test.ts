@@ -116,7 +116,11 @@ const cases: Record<string, Case> = {
     code: 'SKILL_ERROR',
     message: 'the tool threw undefined, not an Error'
   },
-  'an object thrown': { body: 'throw { a: 1 }', code: 'SKILL_ERROR', message: 'Error without a message' },
+  'an object thrown': {
+    body: 'throw { a: 1 }',
+    code: 'SKILL_ERROR',
+    message: 'the tool threw an object, not an Error: {"a":1}'
+  },
   'an error of 400 MB': {
     body: 'throw new Error("x".repeat(4e8))',
     code: 'SKILL_ERROR',

@@ -31,9 +31,17 @@ t.test('whatever is thrown becomes a SKILL_ERROR with a capped message', async (
     ['throw { message: "an object" }', /^an object$/],
     [
       'throw { get message() { throw 1 }, get stack() { throw 2 }, get name() { throw 3 } }',
-      /^Error without a message$/
+      /^the tool threw an object, not an Error: \(unprintable\)$/
     ],
-    ['throw new Proxy({}, { get() { throw 1 } })', /^Error without a message$/],
+    [
+      'throw new Proxy({}, { get() { throw 1 }, getPrototypeOf() { throw 2 } })',
+      /^the tool threw an object, not an Error: \(unprintable\)$/
+    ],
+    [
+      "throw { status: 500, toJSON: 1, why: ['x'] }",
+      /^the tool threw an object, not an Error: {"status":500,"toJSON":1,"why":\["x"\]}$/
+    ],
+    ['throw new TypeError()', /^TypeError without a message$/],
     ['throw Object.assign(new Error("m"), { name: 7, stack: 8, code: "SANDBOX_TIMEOUT" })', /^m$/],
     ['throw new Error("x".repeat(20000))', /^x{16384}$/],
     ['throw new Error("x".repeat(4e8))', /^\(text of 400000000 characters\)$/],

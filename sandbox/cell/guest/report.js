@@ -30,6 +30,14 @@
     }
   }
 
+  const isError = (value) => {
+    try {
+      return value instanceof NativeError
+    } catch {
+      return false
+    }
+  }
+
   // No prototype: no toJSON of the guest's.
   const shown = (name, message, stack) => ({ __proto__: null, name, message, stack })
 
@@ -42,8 +50,11 @@
       return shown('Thrown', cap(`the tool threw ${what}${cap(value, 200)}, not an Error${text}`, MAX_MESSAGE), '')
     }
     if (type === 'function') return shown('Thrown', 'the tool threw a function, not an Error', '')
+    const said = read(error, 'message')
+    if (said === '' && !isError(error))
+      return shown('Thrown', `the tool threw an object, not an Error: ${cap(print(error), 200)}`, '')
     const name = cap(read(error, 'name') || 'Error', 200)
-    const message = cap(read(error, 'message') || `${name} without a message`, MAX_MESSAGE)
+    const message = cap(said || `${name} without a message`, MAX_MESSAGE)
     return shown(name, message, cap(read(error, 'stack'), MAX_STACK))
   }
 
