@@ -139,7 +139,7 @@ declare module '#core/ports/ports.ts' {
   }
 }
 
-/** What a session asks of the room that knows skills. Its provider is skills-registry. */
+/** What a session asks of the room that knows skills. Its provider is skills-registry/tools. */
 export interface ToolsPort {
   /**
    * Resolves a session's refs to exact installed versions, inside the caller's tenant transaction.

@@ -91,6 +91,29 @@ export function holdQuota(
   }
 }
 
+/** A workspace's share of its tenant's total is looked at when it grows by so much, and at its first byte. */
+const STEP_BYTES = 1024 * 1024
+
+/**
+ * Whether the tenant's sessions may put `stored` bytes more: nothing sweeps what they overwrote, and a tenant makes as many
+ * sessions as it likes. Sums up, so only every so often; writers at the same time may pass it by a step each.
+ * @throws CapabilityError FILES_QUOTA
+ */
+export async function holdTenantQuota(tx: Tx, limits: FilesOptions, use: Workspace, stored: number): Promise<void> {
+  const before = Number(use.stored)
+  if (stored === 0 || (before > 0 && Math.floor(before / STEP_BYTES) === Math.floor((before + stored) / STEP_BYTES)))
+    return
+  const [row] = await tx<{ bytes: number; plan: string | null }[]>`
+    select coalesce(sum(w.stored), 0)::float8 as bytes,
+      (select t.plan from core.tenants t where t.tenant_id = core.tenant()) as plan
+    from tools.workspace w where w.tenant_id = (select core.tenant())`
+  const { bytes, plan } = must(row, 'a sum')
+  const most = limits.tenantStoredBytes[plan ?? 'free'] ?? limits.tenantStoredBytes.free ?? 0
+  if (bytes + stored <= most) return
+  const message = `the sessions of this tenant have written ${bytes} of ${most} bytes in all: ask the operator of this server`
+  throw new CapabilityError('FILES_QUOTA', message)
+}
+
 /**
  * Writes the row of a file in a locked workspace.
  * @throws CapabilityError ARGUMENTS_INVALID where the path is another file's on some system, or a folder of one

@@ -108,6 +108,7 @@ export function createFilesCapability({ objects, limits }: FilesDeps): Capabilit
           const place = await store.lockWorkspace(tx, sessionId, path)
           const size = { bytes: added.length, stored: added.length }
           store.holdQuota(limits, place.use, place.file, size)
+          await store.holdTenantQuota(tx, limits, place.use, size.stored)
           const parts = await put(tenantId, added)
           return { path, bytes: await store.putFile(tx, sessionId, place, { path, parts, stored: size.stored }) }
         }
@@ -120,6 +121,7 @@ export function createFilesCapability({ objects, limits }: FilesDeps): Capabilit
           const { keep, rewrite } = planAppend(place.file?.parts ?? [], added.length)
           const stored = added.length + (rewrite?.bytes ?? 0)
           store.holdQuota(limits, place.use, place.file, { bytes: (place.file?.bytes ?? 0) + added.length, stored })
+          await store.holdTenantQuota(tx, limits, place.use, stored)
           const tail = rewrite ? [await objects.get(tenantId, rewrite.digest), added] : [added]
           const parts = [...keep, ...(await put(tenantId, Buffer.concat(tail)))]
           return { path, bytes: await store.putFile(tx, sessionId, place, { path, parts, stored }) }

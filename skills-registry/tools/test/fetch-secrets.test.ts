@@ -221,7 +221,7 @@ t.test('neither do headers, status text, address, errors, the audit log or the s
   errors.push(await w.refused({ url: `${api}/broken` }, permissions))
   const rows = await w.db.tenant(w.acme.tenantId, (tx) => tx`select * from audit.entry`)
   for (const text of [got, redirected, manual, errors, rows, w.lines]) t.notMatch(JSON.stringify(text), plain)
-  t.equal(rows.filter(({ action }) => action === 'tool.fetch').length, errors.length)
+  t.equal(rows.filter(({ action }) => action === 'tool.fetched').length, errors.length)
 })
 
 t.test('a redirect takes the secret nowhere: another host gets none, not even its own', async (t) => {

@@ -303,3 +303,23 @@ t.test('content that the object store does not have is no answer to the skill', 
   await r.objects.remove(acme.tenantId, row?.parts[0].digest)
   await t.rejects(read(ask, 'a'), { code: 'TOOL_JOURNAL_FAILED', retryable: true })
 })
+
+t.test('all sessions of a tenant share what its plan may put into the object store', async (t) => {
+  const small = await r.makeTenant()
+  const inAll = (bytes: Record<string, number>) => limited({ tenantStoredBytes: bytes })
+  const session = (of: ReturnType<typeof inAll>) => fresh({ tenantId: small.tenantId }, of)
+  const first = await session(inAll({ free: 1000 }))
+  t.match(await write(first, 'a', 'x'.repeat(600)), { bytes: 600 })
+  await first('files.delete', ['a'])
+  const second = await session(inAll({ free: 1000 }))
+  const full = { code: 'FILES_QUOTA', message: /have written 600 of 1000 bytes in all/ }
+  await t.rejects(write(second, 'b', 'x'.repeat(600)), full)
+  await t.rejects(write(second, 'b', 'x'.repeat(600), 'files.append'), full)
+  t.match(await write(second, 'b', ''), { bytes: 0 }, 'nothing is put')
+  await r.sql`update core.tenants set plan = 'pro' where tenant_id = ${small.tenantId}`
+  const paid = await session(inAll({ free: 1000, pro: 2000 }))
+  t.match(await write(paid, 'c', 'x'.repeat(1400)), { bytes: 1400 })
+  await t.rejects(write(await session(inAll({ free: 1000, pro: 2000 })), 'd', 'x'), { message: /2000 of 2000/ })
+  const neighbour = await fresh({ tenantId: (await r.makeTenant()).tenantId }, inAll({ free: 1000 }))
+  t.match(await write(neighbour, 'e', 'x'), { bytes: 1 }, 'others have their own')
+})
