@@ -24,6 +24,7 @@ interface Frame {
   permissions: Permissions
   grants: readonly Permissions[]
   skill: PinnedSkill
+  callers: readonly string[]
   chain: readonly string[]
   budget: CallBudget
 }
@@ -137,7 +138,7 @@ export async function play({ manifests, wanted, missing, program }: Case, limit?
   assert(first)
   const permissions = first.grant as Permissions
   const budget = new CallBudget({ tokens: permissions.model?.tokens ?? 0 })
-  await perform({ permissions, grants: [permissions], skill: first, chain: ['p.one'], budget }, program)
+  await perform({ permissions, grants: [permissions], skill: first, callers: [], chain: ['p.one'], budget }, program)
   return counts
 }
 
