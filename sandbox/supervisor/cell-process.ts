@@ -291,6 +291,11 @@ export class CellProcess {
       return
     }
     const question = readHostCall(frame, job.asked)
+    // The guest refuses these itself. Refused here one by one, they could come as fast as a cell can write.
+    if (question.n > job.call.limits.hostCalls) {
+      this.kill('flood', job)
+      return
+    }
     job.asked = question.n
     if (question.wakes) job.woken(question.wakes)
     const answer = answerHostCall(job, question)

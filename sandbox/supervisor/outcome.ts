@@ -30,7 +30,9 @@ export class Isolates {
 
 /** Settles a job with what its cell answered. */
 export function settle(job: Job, answer: Answer, isolate: { generation: number; nth: number }, wallMs: number): void {
-  const { failure, output, cpuMs } = answer
+  const { failure, output } = answer
+  // One call is one thread. A cell that was taken over must not bill its tenant for more than can have been used.
+  const cpuMs = Math.min(answer.cpuMs, wallMs)
   const { generation, nth } = isolate
   const details = { cpuMs, wallMs, generation, hostCalls: job.hostCalls }
   const usage = { ...details, nth, wakes: job.wakes, replayable: replayable(failure?.code), killed: false }

@@ -87,6 +87,10 @@ const lies: [string, string][] = [
     'host calls that are not in order',
     "for (const n of [2, 1]) send(Kind.hostCall, id, { n, name: 'progress' }, '[]')"
   ],
+  [
+    'one host call beyond the limit, which its guest would have refused',
+    "send(Kind.hostCall, id, { n: 21, name: 'progress' }, '[]')"
+  ],
   ['a host call without a number', "send(Kind.hostCall, id, { n: 1.5, name: 'progress' }, '[]')"],
   ['an answer that nobody asked for', "send(Kind.result, id, { cpuMs: 0, isolate: 1, wakes: [1] }, '1')"],
   ['a timer beyond every limit', "send(Kind.result, id, { cpuMs: 0, isolate: 1, wakes: [-1001] }, '1')"],
@@ -124,6 +128,23 @@ t.test('results with dangerous keys, no JSON or endless nesting are refused', as
     const lie = `send(Kind.result, id, { cpuMs: 0, isolate: 1, hostCalls: 0 }, ${JSON.stringify(text)})`
     const { answer, cell } = await against(`result-${index}`, lie)
     t.equal(await answer, expected, text.slice(0, 60))
+    cell.kill('close')
+    await cell.exited
+  }
+})
+
+t.test('no call is billed for more CPU than time went by', async (t) => {
+  for (const [name, lie] of [
+    ['result', "send(Kind.result, id, { cpuMs: 1e300, isolate: 1 }, '1')"],
+    ['error', "send(Kind.error, id, { cpuMs: 1e300, isolate: 1, code: 'SKILL_ERROR', message: 'm' })"]
+  ] as const) {
+    const { answer, job, cell } = await against(`billed-${name}`, lie)
+    await answer
+    const usage = await job.promise.then(
+      (result) => result.usage,
+      (error) => error.usage
+    )
+    t.ok(usage.cpuMs <= usage.wallMs && usage.wallMs < 60_000, `${name}: ${usage.cpuMs} of ${usage.wallMs}`)
     cell.kill('close')
     await cell.exited
   }
