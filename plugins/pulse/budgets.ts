@@ -41,7 +41,10 @@ export function leftFor(
   }
 }
 
-/** The session's limit that a failed call ran into, if it was none of its own. */
+/**
+ * The session's limit that a failed call ran into, if it was none of its own. Not the tokens: a model that refuses is an
+ * error within the skill, and what a skill throws has the code SKILL_ERROR.
+ */
 export function spentBudget(context: SessionContext, used: Used, error: ToolError): Spent | null {
   const { limits, deadline: until } = context.plan.config
   const reached = (limit: number | undefined, total: number) => limit !== undefined && total >= limit
@@ -55,8 +58,6 @@ export function spentBudget(context: SessionContext, used: Used, error: ToolErro
     }
     case 'SANDBOX_HOST_CALLS':
       return reached(limits.hostCalls, context.hostCalls + used.hostCalls) ? hostCallsSpent(context) : null
-    case 'MODEL_BUDGET':
-      return reached(limits.tokens, context.tokens + used.tokens) ? tokensSpent(context) : null
     default:
       return null
   }

@@ -44,8 +44,7 @@ t.test(
     const wide = contextOf({ cpuMs: 1000, hostCalls: 500, tokens: 5000 })
     const codes: [ToolError, string][] = [
       [error('SANDBOX_TIMEOUT', 'cpuMs'), 'PULSE_CPU_EXCEEDED'],
-      [error('SANDBOX_HOST_CALLS'), 'PULSE_HOST_CALLS_EXCEEDED'],
-      [error('MODEL_BUDGET'), 'PULSE_TOKENS_EXCEEDED']
+      [error('SANDBOX_HOST_CALLS'), 'PULSE_HOST_CALLS_EXCEEDED']
     ]
     for (const [one, code] of codes) {
       t.match(spentBudget(tight, used, one), { code })
