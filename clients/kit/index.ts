@@ -23,7 +23,7 @@ interface Always {
   /** Fires when the call is cancelled or out of time; 40 ms for a last word in the log, host calls are not answered then. */
   readonly signal: AbortSignal
   readonly log: Log
-  /** Shows how far the tool is: `fraction` 0 to 1, `message` up to 1000 characters. Need not be awaited. */
+  /** Shows how far the tool is: `fraction` 0 to 1, `message` up to 1000 characters. One host call; need not be awaited. */
   progress(fraction: number, message?: string): Promise<null>
 }
 
