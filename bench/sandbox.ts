@@ -25,7 +25,7 @@ const say = (line: string) => process.stdout.write(`${line}\n`)
 
 const box = await open({ queuePerTenant: 2000 })
 // Every death has a tenant of its own; their idle cells would take the place of the spare.
-const mortals = await open({ idleMs: 300 })
+const mortals = await open({ idleMs: 3000, maxCells: 40 })
 const inProcess = await isolatedVm()
 const isolates = await Promise.all(Array.from({ length: 16 }, isolatedVm))
 const quickjs = await quickJs()

@@ -16,8 +16,12 @@ export async function recoveries(box: Sandbox, how: 'SIGKILL' | 'hostile', times
     await box.run(call({ tenantId }))
     await spareReady(box)
     if (how === 'hostile') await box.run(call({ tenantId, source: HOSTILE, input: '1' })).catch(() => undefined)
+    const cell = box.status().cells.find((one) => one.tenantId === tenantId)
     const began = performance.now()
-    if (how === 'SIGKILL') process.kill(box.status().cells.find((cell) => cell.tenantId === tenantId)?.pid ?? 0, how)
+    if (how === 'SIGKILL') {
+      if (!cell) throw new Error('the cell to be killed has gone before')
+      process.kill(cell.pid, how)
+    }
     const again = () => box.run(call({ tenantId })).catch(() => undefined)
     let result = await again()
     while (!result) result = await again()
