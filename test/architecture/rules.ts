@@ -16,7 +16,8 @@ export const rules = {
   'cell-reaches-nothing': 'sandbox/cell imports nothing that reaches a network, a process or a database',
   'plugin-through-events': 'a plugin imports core and, of other plugins, events.ts only',
   'registry-imports': "skills-registry imports core and the sandbox's public files only",
-  'public-surface-only': 'clients and examples import only what is published (agentos/plugin, agentos/sandbox, packages)',
+  'public-surface-only':
+    'clients and examples import only what is published (agentos/plugin, agentos/sandbox, packages)',
   'no-climbing': 'a relative import stays in its room; across rooms it is #room/...',
   'computed-import': 'a computed import() hides what is imported',
   environment: 'process.env is read in config/env.ts only',
