@@ -5,6 +5,7 @@ import { fieldErrors } from '#core/http/validation.ts'
 import { type CallRecord, ToolError } from '#core/ports/tools.ts'
 import { CapabilityError, type HostCall, type Method } from './capability.ts'
 import { digestOfHostCall, digestOfJournal, type JournalEntry, readJournal, writeJournal } from './journal.ts'
+import { Landing, type Place } from './landing.ts'
 
 export interface HostCallsDeps {
   readonly db: Db
@@ -26,7 +27,7 @@ export class HostCalls {
   readonly #known: ReadonlyMap<number, JournalEntry & { digest: string }>
   readonly #digests = new Map<number, string>()
   readonly #denied = new Set<string>()
-  #landed = 0
+  readonly #landing: Landing
   /** What the call sees as now, epoch ms. */
   readonly time: number
   /** Why the run must end, whatever its guest says. */
@@ -59,6 +60,7 @@ export class HostCalls {
     this.#callKey = options.callKey
     this.#stop = options.stop
     this.#known = known
+    this.#landing = new Landing(known.values())
     this.time = options.time
   }
 
@@ -73,25 +75,44 @@ export class HostCalls {
    */
   async answer(name: string, args: string, n: number): Promise<string> {
     if (this.broken) throw this.broken
+    const place = this.#landing.asked(n)
     const known = this.#known.get(n)
-    if (known) return this.#again(known, name, args)
+    if (known) return await this.#again(known, name, args, place)
     const entry = await this.#fresh(name, args, n)
     this.#digests.set(n, digestOfHostCall(entry))
     return said(entry)
   }
 
-  #again(known: JournalEntry & { digest: string }, name: string, args: string): string {
+  async #again(known: JournalEntry & { digest: string }, name: string, args: string, place?: Place): Promise<string> {
     if (known.name !== name || known.args !== args) {
       const message = `host call ${known.n} was ${known.name} in the run that a crash cut off, now it is ${name} with other arguments: the tool does not repeat itself`
       throw this.#break(new ToolError('TOOL_DIVERGED', message, { retryable: true, details: { n: known.n } }))
     }
-    this.#landed = Math.max(this.#landed, known.landed)
+    await place?.before
+    place?.given()
+    if (this.broken) throw this.broken
     this.#digests.set(known.n, known.digest)
     return said(known)
   }
 
-  /** Does it, or finds out why not; either way it is journaled before anybody hears of it. */
+  /** What no earlier run answered; its guest hears of it when it has heard what landed before. */
   async #fresh(name: string, args: string, n: number): Promise<JournalEntry> {
+    let place: Place | undefined
+    const land = () => {
+      place ??= this.#landing.next()
+      return place
+    }
+    try {
+      const entry = await this.#do(name, args, n, land)
+      await land().before
+      return entry
+    } finally {
+      place?.given()
+    }
+  }
+
+  /** Does it, or finds out why not; either way it is journaled before anybody hears of it. */
+  async #do(name: string, args: string, n: number, land: () => { landed: number }): Promise<JournalEntry> {
     const method = this.#deps.methods.get(name)
     const records: CallRecord[] = []
     const effectKey = this.#caller.effectKey
@@ -107,7 +128,7 @@ export class HostCalls {
       const answer = JSON.stringify(value)
       if (answer === undefined) throw new Error(`${name} answered undefined`)
       this.#caller.budget.addJournal(answer.length + args.length)
-      return { n, name, args, ok, answer, landed: ++this.#landed, call: records[0] ?? null }
+      return { n, name, args, ok, answer, landed: land().landed, call: records[0] ?? null }
     }
     try {
       if (!method) throw new CapabilityError('CAPABILITY_DENIED', `${name} was not granted`)

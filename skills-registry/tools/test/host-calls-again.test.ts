@@ -5,6 +5,7 @@ import { registryApp } from '#skills-registry/test/support/registry-app.ts'
 import { CALL_LIMITS, CallBudget } from '#skills-registry/tools/budget.ts'
 import { type Method, method } from '#skills-registry/tools/capability.ts'
 import { HostCalls } from '#skills-registry/tools/host-calls.ts'
+import { Landing } from '#skills-registry/tools/landing.ts'
 
 // What a run finds that comes after one which a crash cut off: the time, the budgets, what called tools did.
 const r = await registryApp(t)
@@ -22,7 +23,19 @@ const outside = (answer: unknown): Method =>
       return answer
     }
   })
+const gates = new Map<string, PromiseWithResolvers<void>>()
 const methods = new Map<string, Method>([
+  [
+    'gate.wait',
+    method<[string]>({
+      args: z.tuple([z.string()]),
+      audit: null,
+      async outside(_call, [name]) {
+        await gates.get(name)?.promise
+        return name
+      }
+    })
+  ],
   ['model.run', outside({ text: 'a\u0000b', usage: { inputTokens: 10, outputTokens: 30 } })],
   ['events.publish', outside({ event: 'e' })],
   ['tools.call', outside('called')],
@@ -119,6 +132,68 @@ t.test('a call whose journal is full ends: neither it nor what it calls writes o
   t.equal((await rowsOf(sessionId)).length, 1)
   await r.sql`update tools.host_call set args = repeat('x', ${CALL_LIMITS.journalChars}) where session_id = ${sessionId}`
   await t.rejects((await open(sessionId)).calls.answer('events.publish', '[]', 2), full, 'nor does its repetition')
+})
+
+t.test('answers come in the order in which they came to the first run, whatever is asked first', async (t) => {
+  const sessionId = newSession()
+  const names = ['a', 'b', 'c', 'd']
+  for (const name of names) gates.set(name, Promise.withResolvers())
+  const ask = async (calls: HostCalls, heard: string[], name: string, n: number) => {
+    await calls.answer('gate.wait', JSON.stringify([name]), n)
+    heard.push(name)
+  }
+  const heard: string[] = []
+  const first = await open(sessionId)
+  const asked = new Map(names.map((name, i) => [name, ask(first.calls, heard, name, i + 1)]))
+  for (const name of ['c', 'a', 'b']) {
+    gates.get(name)?.resolve()
+    await asked.get(name)
+  }
+  t.strictSame(heard, ['c', 'a', 'b'], 'd was under way when the host died')
+
+  gates.set('d', Promise.withResolvers())
+  const again: string[] = []
+  const { calls } = await open(sessionId)
+  const all = names.map((name, i) => ask(calls, again, name, i + 1))
+  await Promise.all(all.slice(0, 3))
+  gates.get('d')?.resolve()
+  await all[3]
+  t.strictSame(again, ['c', 'a', 'b', 'd'])
+  const rows = await r.sql`select n, landed from tools.host_call where session_id = ${sessionId} order by landed`
+  t.strictSame(
+    rows.map(({ n, landed }) => [n, landed]),
+    [
+      [3, 1],
+      [1, 2],
+      [2, 3],
+      [4, 4]
+    ]
+  )
+})
+
+t.test('an answer that was journaled first waits for one that had landed before it', async (t) => {
+  const landing = new Landing([])
+  const [one, two] = [landing.next(), landing.next()]
+  const heard: string[] = []
+  const waiting = two.before.then(() => heard.push('two'))
+  await Promise.resolve()
+  t.strictSame([one.landed, two.landed, heard.length], [1, 2, 0])
+  heard.push('one')
+  one.given()
+  await waiting
+  t.strictSame(heard, ['one', 'two'])
+})
+
+t.test('nobody waits for what is left out this time', async (t) => {
+  const landing = new Landing([
+    { n: 1, landed: 2 },
+    { n: 2, landed: 1 },
+    { n: 3, landed: 3 }
+  ])
+  t.equal(landing.asked(1)?.landed, 2)
+  landing.asked(1)?.given()
+  await landing.asked(3)?.before
+  t.equal(landing.next().landed, 4)
 })
 
 t.test('a host call that waited until its call was over does nothing', async (t) => {
