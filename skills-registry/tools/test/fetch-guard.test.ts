@@ -280,3 +280,13 @@ t.test('an answer is given without cookies and without what is said to browsers 
   ])
   t.strictSame(responseHeaders([['content-length', '20']]), [['content-length', '20']])
 })
+
+t.test('a name of the platform is denied however its operator spelled it, and a misspelled one is told', async (t) => {
+  const own = createGuard({ ownHosts: ['Agents.Example.com.'] })
+  const url = parseUrl('https://agents.example.com/')
+  const granted = { fetch: [{ host: url.hostname, methods: ['GET' as const] }] }
+  t.throws(() => own.ruleFor(granted, 'GET', url), { code: 'CAPABILITY_DENIED' })
+  t.equal(createGuard({}).ruleFor(granted, 'GET', url).host, url.hostname)
+  for (const entry of ['', '.', 'a b', 'https://agents.example.com'])
+    t.throws(() => createGuard({ ownHosts: [entry] }), { message: /is no host name/ }, entry)
+})

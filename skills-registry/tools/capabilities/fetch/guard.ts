@@ -26,6 +26,7 @@ const RESERVED =
 /**
  * @param options.ownHosts the platform's own names, addresses and CIDRs
  * @param options.allowAddresses CIDRs that the operator opened
+ * @throws TypeError for what is neither
  */
 export function createGuard(options: {
   ownHosts?: readonly string[] | undefined
@@ -33,7 +34,7 @@ export function createGuard(options: {
 }): Guard {
   const isAddress = (entry: string) => isIP(entry.split('/')[0] ?? '') !== 0
   const own = options.ownHosts ?? []
-  const ownNames = new Set(own.filter((entry) => !isAddress(entry)).map((entry) => domainToASCII(entry)))
+  const ownNames = new Set(own.filter((entry) => !isAddress(entry)).map(nameOf))
   const addresses: AddressRule = createAddressRule({
     own: own.filter(isAddress),
     allow: options.allowAddresses ?? []
@@ -50,6 +51,13 @@ export function createGuard(options: {
       if (!list.every((address) => addresses.isOpen(address))) throw notAllowed(method, url)
     }
   }
+}
+
+/** As a URL has it: a name in another spelling would be denied to nobody. @throws TypeError for what is none */
+function nameOf(entry: string): string {
+  const name = domainToASCII(entry.replace(/\.$/, ''))
+  if (name === '') throw new TypeError(`"${entry}" is no host name`)
+  return name
 }
 
 /**
