@@ -12,6 +12,7 @@ env.TZ = 'UTC' // without a jail the host's /etc/localtime would decide what a s
 
 const WATCH_MS = 20
 const GRACE_MS = 60 // for isolated-vm's own timeout to end it properly
+const PATIENCE_MS = 80 // twice that is below the supervisor's grace of 250 ms
 
 const socket = new Socket({ fd: 3, readable: true, writable: true })
 const { port1: port, port2 } = new MessageChannel()
@@ -62,12 +63,29 @@ function look(): void {
   }
 }
 
+/**
+ * Cancelled while the thread is blocked by another call, which has not hung but is longer than it was thought to be: without
+ * a word from here the supervisor would take this one for the guilty one, and kill the cell.
+ */
+function answerFor(id: number): void {
+  setTimeout(() => {
+    const count = Atomics.load(blocked, Blocked.count)
+    if (count % 2 === 0) return
+    setTimeout(() => {
+      if (Atomics.load(blocked, Blocked.count) !== count || Atomics.load(blocked, Blocked.call) >>> 0 === id) return
+      const head = { cpuMs: 0, isolate: 0, hostCalls: 0, code: 'SANDBOX_CANCELLED', message: '' }
+      socket.write(encodeFrame(Kind.error, id, head))
+    }, PATIENCE_MS)
+  }, PATIENCE_MS)
+}
+
 const decoder = new FrameDecoder(MAX_TO_CELL)
 socket.on('data', (chunk: Buffer) => {
   const batch: Buffer[] = []
   const control: Buffer[] = []
   try {
     decoder.push(chunk, (frame, whole) => {
+      if (frame.kind === Kind.cancel) answerFor(frame.id)
       if (frame.kind === Kind.cancel || frame.kind === Kind.hostResult) control.push(whole)
       else batch.push(whole)
     })

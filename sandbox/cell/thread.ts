@@ -175,7 +175,8 @@ function split(name: string): { name: string; group?: string; member?: string } 
 /** On this thread: four times as fast for what is soon done. The main thread watches, and has the cell killed in need. */
 function block(call: Call, run: (timeoutMs: number) => void): void {
   const { head } = call
-  const timeoutMs = Math.max(1, Math.ceil(Math.min(head.cpuMs * 2, head.wallMs)))
+  const wallMs = head.wallMs - (performance.now() - call.startedAt)
+  const timeoutMs = Math.max(1, Math.ceil(Math.min(head.cpuMs * 2, wallMs)))
   Atomics.store(blocked, Blocked.call, call.id)
   Atomics.store(blocked, Blocked.timeoutMs, timeoutMs)
   Atomics.add(blocked, Blocked.count, 1) // odd: blocked

@@ -76,3 +76,28 @@ t.test('a call that hangs the thread takes no other call of its tenant with it',
     [7, 7, 7]
   )
 })
+
+t.test('a call that was thought to be quick leaves another late, not guilty: nobody is killed', async (t) => {
+  const source = `export const run = async (loop, ctx) => { await ctx.progress(1); if (loop) for (;;); return 1 }`
+  const answer = (ms: number) => async () => {
+    await new Promise((resolve) => setTimeout(resolve, ms))
+    return '1'
+  }
+  const tenantId = 'thought-quick'
+  const long = call(source, {
+    tenantId,
+    input: 'false',
+    limit: { cpuMs: 1000, wallMs: 20_000 },
+    onHostCall: answer(150)
+  })
+  for (let i = 0; i < 3; i++) await box.run(long)
+  const other = { tenantId, sessionId: 'other', limit: { wallMs: 400 } }
+  const before = box.status().counts.kills
+  const [looped, late] = await Promise.all([
+    outcome(box, { ...long, input: 'true' }),
+    outcome(box, call(source, { ...other, input: 'false', onHostCall: answer(300) }))
+  ])
+  t.equal(looped.error?.message, 'the tool used more than 1000 ms of CPU time')
+  t.equal(late.error?.message, 'the tool did not answer within 400 ms')
+  t.equal(box.status().counts.kills, before)
+})
