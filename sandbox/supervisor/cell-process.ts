@@ -110,6 +110,11 @@ export class CellProcess {
     return this.#skills.size > MAX_SKILLS || this.#skillBytes > MAX_SKILL_BYTES
   }
 
+  /** Takes no new calls, and goes when its last one is over; not yet being killed. */
+  get draining(): boolean {
+    return this.state === 'retiring' && !this.#death && this.jobs.size > 0
+  }
+
   /** Blank until now; from here on this tenant's, for life. */
   bind(tenantId: string): void {
     if (this.tenantId !== null && this.tenantId !== tenantId) throw new Error('a cell has one tenant')

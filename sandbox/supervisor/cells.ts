@@ -16,6 +16,8 @@ const SERVICE_MS = 1000 // a busy cell is not taken from its tenant before
 interface Events {
   ready(): void
   freed(cell: CellProcess): void
+  /** Do calls of its tenant wait that it is for? */
+  awaited(cell: CellProcess): boolean
   gone(cell: CellProcess, jobs: Job[], why: Death): void
   polled(used: Map<string, number>, wallMs: number): void
 }
@@ -167,7 +169,10 @@ export class Cells {
 
   /** Makes room: a blank cell of the other kind first, then the one that is idle the longest. */
   #evict(): boolean {
-    const idle = [...this.#all].filter((cell) => cell.jobs.size === 0 && cell.state === 'ready')
+    // One that has just started for somebody is idle, too; tenants would take it from each other before its first call.
+    const idle = [...this.#all].filter(
+      (cell) => cell.jobs.size === 0 && cell.state === 'ready' && !this.#events.awaited(cell)
+    )
     idle.sort((a, b) => Number(a.tenantId !== null) - Number(b.tenantId !== null) || a.idleSince - b.idleSince)
     const victim = idle[0]
     if (!victim) return false
@@ -235,7 +240,7 @@ export class Cells {
       const before = this.#cpu.get(cell)
       if (cpu !== undefined) {
         this.#cpu.set(cell, cpu)
-        used.set(cell.tenantId, (used.get(cell.tenantId) ?? 0) + cpu - (before ?? cpu))
+        used.set(cell.tenantId, (used.get(cell.tenantId) ?? 0) + Math.max(0, cpu - (before ?? cpu)))
       }
       if (cell.jobs.size === 0 && cell.state === 'ready' && now - cell.idleSince > this.#settings.idleMs)
         cell.kill('idle')

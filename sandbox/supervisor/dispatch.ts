@@ -6,10 +6,12 @@ import type { Cells } from './cells.ts'
 import { cancelled, type Job } from './job.ts'
 import { type Lane, Lanes } from './lanes.ts'
 import type { CellKind } from './launch.ts'
+import { runnable } from './proc.ts'
 import { type Account, FairShare } from './schedule.ts'
 import type { Settings } from './settings.ts'
 
 const MAX_NESTED = 64 // calls in one cell, nested ones included
+const LOOKS = process.platform === 'linux'
 
 export class Dispatcher {
   readonly #settings: Settings
@@ -31,7 +33,8 @@ export class Dispatcher {
   /** @throws SandboxError SANDBOX_BUSY when as many calls of the tenant wait as may */
   checkRoom(call: SandboxCall): void {
     const { waiting } = this.#share.account(call.tenantId)
-    if (waiting < this.#settings.queuePerTenant) return
+    // What running calls wait for goes first: a long queue of others must not fail them.
+    if (waiting < this.#settings.queuePerTenant * (call.nested ? 2 : 1)) return
     const limit = call.concurrency ?? this.#settings.callsPerCell
     throw new SandboxError(
       'SANDBOX_BUSY',
@@ -67,10 +70,13 @@ export class Dispatcher {
   }
 
   /** Does a call of this cell's tenant and kind wait to be tried alone? */
-  suspects({ kind, tenantId }: CellProcess): boolean {
-    for (const lane of this.#lanes.line)
-      if (lane.kind === kind && lane.tenantId === tenantId) return lane.queue.some((job) => job.alone)
-    return false
+  suspects(cell: CellProcess): boolean {
+    return cell.tenantId !== null && this.#lanes.of(cell.tenantId, cell.kind).some((job) => job.alone)
+  }
+
+  /** Does any call wait that this cell is for? */
+  awaits(cell: CellProcess): boolean {
+    return cell.tenantId !== null && this.#lanes.of(cell.tenantId, cell.kind).some((job) => job.alone === cell.alone)
   }
 
   tenants(): SandboxStatus['share']['tenants'] {
@@ -88,6 +94,7 @@ export class Dispatcher {
   pump(): void {
     const now = this.#settings.clock.monotonic()
     const heavy: Lane[] = []
+    this.#serveWanting(now)
     for (const lane of [...this.#lanes.line]) {
       if (this.#share.heavy(lane.account, now)) heavy.push(lane)
       else while (this.#serve(lane, now));
@@ -108,7 +115,7 @@ export class Dispatcher {
     for (const account of this.#share.accounts) {
       const cpuMs = used.get(account.tenantId)
       if (cpuMs === undefined) continue
-      roomed = this.#share.measured(account, cpuMs, wallMs, now) || roomed
+      roomed = this.#share.measured(account, cpuMs, wallMs, now, this.#awake(account, cpuMs / wallMs, now)) || roomed
       this.#cells.setLow(account.tenantId, this.#share.greedy(account, now))
     }
     this.#share.prune(now, (account) => this.#cells.of(account.tenantId).some((cell) => cell.jobs.size > 0))
@@ -117,6 +124,14 @@ export class Dispatcher {
     if (wanted > 0) this.#cells.makeRoom(wanted, now)
     // What waits for a host call or a timer has left its slot without a word.
     if (roomed || this.#lanes.waiting > 0) this.pump()
+  }
+
+  /** A cell that became free is for whoever waits longest: tenants of quick calls would take it each time. */
+  #serveWanting(now: number): void {
+    const since = (lane: Lane) => lane.cellWantedAt ?? now
+    const wanting = [...this.#lanes.line].filter((lane) => lane.cellWantedAt !== undefined)
+    for (const lane of wanting.sort((one, other) => since(one) - since(other)))
+      if (this.#share.mayStart(lane.account, now)) this.#serve(lane, now)
   }
 
   /** Starts one call of a lane, if there is a place. */
@@ -142,25 +157,48 @@ export class Dispatcher {
     if (!nested && this.#running(lane.tenantId) >= Math.max(1, concurrency ?? callsPerCell)) return undefined
     let mine = 0
     let found: CellProcess | undefined
+    let leaving: CellProcess | undefined
     for (const cell of this.#cells.of(lane.tenantId)) {
       if (cell.kind !== lane.kind || cell.alone !== job.alone) continue
+      // One on its way out waits for its callers, and these for this call: there may be no other cell until it has gone.
+      if (nested && cell.draining && hasRoom(cell, job, callsPerCell)) leaving = cell
       if (cell.state !== 'ready' && cell.state !== 'starting') continue
       mine++
       if (cell.state !== 'ready' || !hasRoom(cell, job, callsPerCell)) continue
       if (!found || (cell.sessions.has(sessionId) && !found.sessions.has(sessionId))) found = cell
     }
     if (found || mine > 0) return found // one cell per tenant and kind: it may be full or starting
+    if (leaving) return leaving
     const cell = this.#cells.bind(lane.tenantId, lane.kind, job.alone)
     lane.cellWantedAt = cell ? undefined : (lane.cellWantedAt ?? now)
     return cell?.state === 'ready' ? cell : undefined
   }
 
-  /** Calls in cells that may want CPU now: neither those that wait for a host call nor those seen asleep. */
+  /**
+   * Calls in cells that may want CPU now: all that began since the cells were looked at, and of the others as many as
+   * threads were awake. What a cell says of itself is no evidence: a call with a host call under way may still compute.
+   */
   #onCpu(account: Account): number {
-    let sum = 0
+    let fresh = 0
+    let known = 0
     for (const cell of this.#cells.of(account.tenantId))
-      for (const job of cell.jobs.values()) if (job.hostFlying === 0 && job.startedAt > account.asleepAt) sum++
-    return sum
+      for (const job of cell.jobs.values()) {
+        if (!LOOKS && job.hostFlying > 0) continue
+        if (job.startedAt > account.seenAt) fresh++
+        else known++
+      }
+    return fresh + Math.min(known, account.awake)
+  }
+
+  /** Threads of a tenant's cells that run or want to; undefined when it matters to nobody, or they use all they can. */
+  #awake(account: Account, rate: number, now: number): number | undefined {
+    if (!LOOKS || this.#lanes.waiting === 0 || !this.#share.heavy(account, now)) return undefined
+    const cells = this.#cells.of(account.tenantId).filter((cell) => cell.jobs.size > 0)
+    const calls = cells.reduce((sum, cell) => sum + cell.jobs.size, 0)
+    if (calls === 0 || rate > calls * 0.8) return undefined
+    let awake = 0
+    for (const { pid } of cells) awake += runnable(pid) ?? Number.POSITIVE_INFINITY
+    return awake
   }
 
   #running(tenantId: string): number {

@@ -31,11 +31,16 @@ export class Lanes {
     return this.#line.values()
   }
 
+  /** What waits of a tenant for one kind of cell. */
+  of(tenantId: string, kind: CellKind): readonly Job[] {
+    return this.#line.get(keyOf(tenantId, kind))?.queue ?? []
+  }
+
   /** `first`: it waited before, or others wait for it. */
   push(job: Job, first: boolean): Lane {
     const { tenantId, skill } = job.call
     const kind: CellKind = skill.verified ? 'jit' : 'jitless'
-    const key = `${kind}:${tenantId}`
+    const key = keyOf(tenantId, kind)
     let lane = this.#line.get(key)
     if (!lane) {
       lane = { tenantId, kind, account: this.#share.account(tenantId), queue: [], cellWantedAt: undefined }
@@ -51,7 +56,7 @@ export class Lanes {
   remove(lane: Lane, at: number): void {
     lane.queue.splice(at, 1)
     lane.account.waiting--
-    const key = `${lane.kind}:${lane.tenantId}`
+    const key = keyOf(lane.tenantId, lane.kind)
     this.#line.delete(key)
     if (lane.queue.length > 0) this.#line.set(key, lane)
   }
@@ -67,4 +72,8 @@ export class Lanes {
     }
     return jobs
   }
+}
+
+function keyOf(tenantId: string, kind: CellKind): string {
+  return `${kind}:${tenantId}`
 }

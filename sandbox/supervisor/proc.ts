@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 
 /** Resident memory of a process in MB, or undefined when it is gone or the system has no /proc. */
 export function rssMb(pid: number): number | undefined {
@@ -7,6 +7,26 @@ export function rssMb(pid: number): number | undefined {
     return found ? Number(found[1]) / 1024 : undefined
   } catch {
     return undefined
+  }
+}
+
+/** Threads of a process that run or wait for a core; undefined when it is gone or the system has no /proc. */
+export function runnable(pid: number): number | undefined {
+  try {
+    let count = 0
+    for (const thread of readdirSync(`/proc/${pid}/task`)) if (isRunnable(`/proc/${pid}/task/${thread}/stat`)) count++
+    return count
+  } catch {
+    return undefined
+  }
+}
+
+function isRunnable(path: string): boolean {
+  try {
+    const stat = readFileSync(path, 'latin1')
+    return stat[stat.lastIndexOf(')') + 2] === 'R'
+  } catch {
+    return false // threads come and go
   }
 }
 

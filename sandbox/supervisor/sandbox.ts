@@ -42,6 +42,7 @@ export class Sandbox {
         this.#cells.retire(cell, this.#dispatcher.suspects(cell))
         this.#pumpSoon()
       },
+      awaited: (cell) => this.#dispatcher.awaits(cell),
       gone: (cell, jobs, why) => this.#gone(cell, jobs, why),
       polled: (used, wallMs) => {
         if (!this.#closed) this.#dispatcher.polled(used, wallMs)
@@ -126,6 +127,7 @@ export class Sandbox {
   async close(): Promise<void> {
     this.#closed = true
     await this.#detecting?.catch(() => undefined)
+    this.#cells.stop() // a spare that was about to be made would outlive us
     for (const job of this.#dispatcher.drain()) job.reject(closed())
     const cells = [...this.#cells.all]
     for (const cell of cells) {
@@ -133,7 +135,6 @@ export class Sandbox {
       cell.kill('close')
     }
     await Promise.all(cells.map((cell) => cell.exited))
-    this.#cells.stop()
     this.#image?.remove()
     this.#image = undefined
   }

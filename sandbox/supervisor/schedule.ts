@@ -14,7 +14,8 @@ const CREDIT_MS = 100
 const FREE = 0.5 // of a tenant's share of the cores
 const RECENT_MS = 1000
 const LEARN = 1 / 8
-const AWAKE = 0.2 // of a core: a cell below it only waits
+const AWAKE = 0.2 // of a core: a cell below it only waits, unless it is kept from running
+const LEAD_MS = 100 // that cells may tell before the system has measured it
 const BUSY = 0.5 // above it the measure is exact enough to learn from: the system counts in ticks of 10 ms
 
 /** What one tenant asks of this host, over all of its cells. */
@@ -31,8 +32,9 @@ export class Account {
   creditMs = CREDIT_MS
   creditAt = 0
   askedAt = Number.NEGATIVE_INFINITY
-  /** Seen asleep at this time: calls that had begun by then do not want CPU, but wait for timers. */
-  asleepAt = Number.NEGATIVE_INFINITY
+  /** When its cells were looked at last, and how many of their threads ran or wanted to; without a look, all may. */
+  seenAt = Number.NEGATIVE_INFINITY
+  awake = Number.POSITIVE_INFINITY
   /** Calls finished since the last measurement. */
   finished = 0
   /** CPU as its cells told it, and as the system measured it: the larger one counts. */
@@ -117,20 +119,23 @@ export class FairShare {
   }
 
   /**
-   * What the system measured of the tenant's cells: a cell that was taken over tells of less CPU than it uses.
+   * What the system measured of the tenant's cells: a cell that was taken over tells of less CPU than it uses, or of more,
+   * to use it later.
    * @param cpuMs used in the last `wallMs`
+   * @param awake threads that run or want to, where somebody looked: on a busy machine who got no CPU may still want it
    * @returns whether calls that sleep gave room
    */
-  measured(account: Account, cpuMs: number, wallMs: number, now: number): boolean {
+  measured(account: Account, cpuMs: number, wallMs: number, now: number, awake?: number): boolean {
     const running = this.#onCpu(account)
     const rate = cpuMs / wallMs
     if (rate > BUSY) learn(account, cpuMs / Math.max(1, account.finished + running), now)
     this.#charge(account, 0, cpuMs, now)
+    account.toldMs = Math.min(account.toldMs, account.measuredMs + LEAD_MS)
     account.finished = 0
-    if (rate > AWAKE || running === 0) return false
-    account.asleepAt = now
-    if (account.costMs === undefined) account.costMs = 0
-    return true
+    account.seenAt = now
+    account.awake = awake ?? Number.POSITIVE_INFINITY
+    if (awake === 0 && rate <= AWAKE && running > 0 && account.costMs === undefined) account.costMs = 0
+    return this.#onCpu(account) < running
   }
 
   /** Forgets who has been away. @param busy has calls in cells */

@@ -189,13 +189,31 @@ t.test('what the system measured counts, not what a cell tells', async (t) => {
   t.ok(share.before(honest, liar) < 0, 'the liar has used more')
 })
 
+t.test('a cell that tells of CPU that it did not use has nothing of it later', async (t) => {
+  const share = new FairShare(2, () => 0)
+  const liar = share.account('liar')
+  const other = share.account('other')
+  for (const account of [liar, other]) share.asked(account, 0)
+  for (let i = 0; i < 20; i++) share.finished(liar, 1000, 0)
+  share.measured(liar, 0, 50, 50)
+  const { usedMs } = liar
+  for (let now = 100; now <= 2000; now += 50) {
+    for (const account of [liar, other]) share.asked(account, now)
+    share.measured(liar, 100, 50, now)
+  }
+  t.ok(liar.usedMs - usedMs > 3000, `${liar.usedMs - usedMs} of 3900 ms`)
+  t.equal(share.greedy(liar, 2000), true)
+})
+
 t.test('calls that wait for timers hold no slot', async (t) => {
-  const share = new FairShare(1, (account) => (account.asleepAt > 0 ? 0 : 2))
+  const share = new FairShare(1, (account) => Math.min(2, account.awake))
   const sleeper = share.account('sleeper')
   share.asked(sleeper, 0)
   for (let i = 0; i < 4; i++) share.finished(sleeper, 60, 0)
   t.equal(share.mayStart(sleeper, 10), false)
-  t.equal(share.measured(sleeper, 0, 50, 50), true)
+  t.equal(share.measured(sleeper, 0, 50, 50, 2), false, 'nothing used, for want of a core')
+  t.equal(share.mayStart(sleeper, 50), false)
+  t.equal(share.measured(sleeper, 0, 50, 50, 0), true)
   t.equal(share.mayStart(sleeper, 50), true)
 })
 
