@@ -1,9 +1,9 @@
 // One cell as the supervisor sees it: a process that may be hostile as a whole. Nothing it sends is trusted.
 import type { ChildProcess } from 'node:child_process'
 import type { Duplex } from 'node:stream'
-import type { SandboxClock, SandboxLog } from '../types.ts'
-import { encodeFrame, type Frame, FrameDecoder, Kind, MAX_FROM_CELL } from '../wire/frames.ts'
-import type { LoadHead } from '../wire/messages.ts'
+import { type Frame, FrameDecoder, Kind, MAX_FROM_CELL } from '../wire/frames.ts'
+import type { CellOwner, Death } from './cell-owner.ts'
+import { CellWriter } from './cell-writer.ts'
 import { answerHostCall } from './host-call.ts'
 import { cancelled, type Job } from './job.ts'
 import type { CellKind } from './launch.ts'
@@ -17,36 +17,9 @@ const MAX_LOG_LINES = 1100 // the guest stops at 1000; more comes only from a ce
 const MAX_LOG_BYTES = 512 * 1024
 const MAX_FLYING = 64
 const MAX_STRAYS = 1000
-const MAX_UNREAD_BYTES = 96 * 1024 * 1024
 const MAX_STDERR_BYTES = 1024 * 1024
 const REAP_MS = 1000
-const MAX_SKILLS = 128
-const MAX_SKILL_BYTES = 64 * 1024 * 1024
-
-export interface CellOwner {
-  clock: SandboxClock
-  log: SandboxLog | undefined
-  graceMs: number
-  memoryMb: number
-  namespaces: boolean
-  nextJobId(): number
-  nextGeneration(): number
-  ready(cell: CellProcess): void
-  /** A call left the cell: there may be room. */
-  freed(cell: CellProcess): void
-  /** The process is gone; these jobs are still unsettled. `blame` is the one that caused it, if known. */
-  gone(cell: CellProcess, jobs: Job[], why: Death): void
-}
-
-export interface Death {
-  reason: string
-  /** The supervisor killed it on purpose. */
-  killed: boolean
-  blame: Job | undefined
-  code: 'SANDBOX_KILLED' | 'SANDBOX_MEMORY'
-  signal: string | null
-  stderr: string
-}
+const RESTLESS_MS = 1000 // of CPU without a call to use it for
 
 export class CellProcess {
   readonly kind: CellKind
@@ -65,14 +38,14 @@ export class CellProcess {
   readonly #child: ChildProcess
   readonly #socket: Duplex
   readonly #decoder = new FrameDecoder(MAX_FROM_CELL)
-  readonly #skills = new Set<string>()
+  readonly #writer: CellWriter
   readonly #isolates: Isolates
   readonly #meter = new Meter()
   readonly #starting: { cancel(): void }
   #pid: number
   #strays = 0
-  #skillBytes = 0
-  #unsent: Buffer[] = []
+  /** CPU of the process when it was first seen without a call. */
+  #idleFromMs: number | undefined
   #stderr = ''
   #stderrBytes = 0
   #death: Omit<Death, 'signal' | 'stderr'> | undefined
@@ -84,6 +57,7 @@ export class CellProcess {
     this.#child = child
     this.#pid = child.pid ?? 0
     this.#socket = child.stdio[3] as Duplex
+    this.#writer = new CellWriter(this.#socket, () => this.kill('unread'))
     this.idleSince = owner.clock.monotonic()
     this.#socket.on('data', (chunk: Buffer) => this.#read(chunk))
     this.#socket.on('error', () => this.kill('crash'))
@@ -107,7 +81,7 @@ export class CellProcess {
 
   /** It holds more skill sources than is good for it: time for a fresh one. */
   get full(): boolean {
-    return this.#skills.size > MAX_SKILLS || this.#skillBytes > MAX_SKILL_BYTES
+    return this.#writer.full
   }
 
   /** Takes no new calls, and goes when its last one is over; not yet being killed. */
@@ -133,13 +107,8 @@ export class CellProcess {
     this.runs++
     this.#meter.open++
     job.begin(clock, this.#meter)
-    if (!this.#skills.has(call.skill.digest)) {
-      this.#skills.add(call.skill.digest)
-      const head: LoadHead = { digest: call.skill.digest, entry: call.skill.entry }
-      const files = JSON.stringify(Object.fromEntries(call.skill.files))
-      this.#skillBytes += files.length
-      this.#send(Kind.load, 0, head, files)
-    }
+    this.#idleFromMs = undefined
+    if (!this.#death) this.#writer.load(call.skill)
     const memory = Math.min(Math.max(8, Math.ceil(call.limits.memoryMb)), memoryMb / 2)
     this.#send(Kind.call, id, job.head(memory), call.input)
     job.after(clock, call.limits.wallMs, () => {
@@ -168,6 +137,11 @@ export class CellProcess {
     this.#meter.read(this.#pid)
     this.rss = rssMb(this.#pid) ?? this.rss
     if (this.rss > this.#owner.memoryMb) this.kill('memory', undefined, 'SANDBOX_MEMORY')
+    if (this.jobs.size > 0 || this.state !== 'ready') return
+    // Whoever computes without a call was taken over: no share and no bill holds it.
+    const usedMs = this.#meter.mark?.processMs ?? 0
+    this.#idleFromMs ??= usedMs
+    if (usedMs - this.#idleFromMs > RESTLESS_MS) this.kill('restless')
   }
 
   /** SIGKILL: nothing inside can delay it. The jobs are handed back when the process is gone. */
@@ -228,17 +202,7 @@ export class CellProcess {
 
   #send(kind: number, id: number, head?: unknown, tail?: string): void {
     if (this.state === 'dead' || this.#death) return
-    if (this.#socket.writableLength > MAX_UNREAD_BYTES) {
-      this.kill('unread')
-      return
-    }
-    // Everything of one tick leaves in one write.
-    if (this.#unsent.push(encodeFrame(kind, id, head, tail)) > 1) return
-    process.nextTick(() => {
-      const frames = this.#unsent
-      this.#unsent = []
-      if (!this.#socket.destroyed) this.#socket.write(frames.length === 1 ? frames[0] : Buffer.concat(frames))
-    })
+    this.#writer.send(kind, id, head, tail)
   }
 
   #read(chunk: Buffer): void {

@@ -1,6 +1,7 @@
 // The cells of one Sandbox: who gets one, spares, eviction, recycling, and the look at each of them every 50 ms.
 import type { SandboxStatus } from '../types.ts'
-import { type CellOwner, CellProcess, type Death } from './cell-process.ts'
+import type { CellOwner, Death } from './cell-owner.ts'
+import { CellProcess } from './cell-process.ts'
 import type { Detected } from './detect.ts'
 import type { Image } from './image.ts'
 import type { Job } from './job.ts'

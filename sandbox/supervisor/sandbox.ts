@@ -1,7 +1,8 @@
 import { availableParallelism } from 'node:os'
 import { SandboxError } from '../errors.ts'
 import type { SandboxCall, SandboxOptions, SandboxResult, SandboxStatus } from '../types.ts'
-import type { CellProcess, Death } from './cell-process.ts'
+import type { Death } from './cell-owner.ts'
+import type { CellProcess } from './cell-process.ts'
 import { Cells } from './cells.ts'
 import { checkCall } from './check-call.ts'
 import { type Detected, detect } from './detect.ts'
@@ -177,7 +178,7 @@ export class Sandbox {
       return
     }
     const { reason, signal, stderr } = why
-    if (jobs.length > 0 || cell.runs === 0)
+    if (jobs.length > 0 || cell.runs === 0 || reason === 'restless')
       this.#settings.log?.warn(
         { reason, signal, stderr, tenantId: cell.tenantId, calls: jobs.length },
         'sandbox cell ended'

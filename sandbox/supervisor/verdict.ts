@@ -1,6 +1,6 @@
 import { SandboxError, type SandboxErrorCode } from '../errors.ts'
 import type { SandboxUsage } from '../types.ts'
-import type { Death } from './cell-process.ts'
+import type { Death } from './cell-owner.ts'
 import { cancelled, type Job } from './job.ts'
 import type { Answer } from './read.ts'
 

@@ -2,7 +2,8 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { CellProcess, type Death } from '../supervisor/cell-process.ts'
+import type { Death } from '../supervisor/cell-owner.ts'
+import { CellProcess } from '../supervisor/cell-process.ts'
 import { buildImage } from '../supervisor/image.ts'
 import { Job } from '../supervisor/job.ts'
 import { bare, launch } from '../supervisor/launch.ts'
@@ -176,6 +177,23 @@ t.test('a host call by a name that was not granted never reaches the host', asyn
   }
   t.strictSame(asked, [])
 })
+
+t.test(
+  'a cell that computes without a call is killed',
+  {
+    skip: process.platform !== 'linux' && 'needs /proc'
+  },
+  async (t) => {
+    const lie = "send(Kind.result, id, { cpuMs: 0, isolate: 1 }, '1'); setTimeout(() => { for (;;); }, 50)"
+    const { cell, death, answer } = await against('restless', lie)
+    t.equal(await answer, '1')
+    const polling = clock.every(50, () => cell.poll())
+    t.teardown(() => polling.cancel())
+    const hold = setInterval(() => undefined, 1000)
+    t.teardown(() => clearInterval(hold))
+    t.equal((await death).reason, 'restless')
+  }
+)
 
 t.test('a silent cell is killed after deadline and grace', async (t) => {
   const { death, job } = await against('silent', '')
