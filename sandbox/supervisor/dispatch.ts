@@ -13,6 +13,14 @@ import type { Settings } from './settings.ts'
 const MAX_NESTED = 64 // calls in one cell, nested ones included
 const LOOKS = process.platform === 'linux'
 
+// The first of each that waits. Suspects wait for a cell of their own: others must not wait behind them. Nor may what a
+// running call waits for wait behind a call that is tried again, and that needs this very call's place.
+const KINDS_OF_WAITING: ((job: Job) => boolean)[] = [
+  (job) => !job.alone,
+  (job) => !job.alone && job.call.nested === true,
+  (job) => job.alone
+]
+
 export class Dispatcher {
   readonly #settings: Settings
   readonly #cells: Cells
@@ -136,9 +144,8 @@ export class Dispatcher {
 
   /** Starts one call of a lane, if there is a place. */
   #serve(lane: Lane, now: number): boolean {
-    // Suspects wait for a cell of their own; the others must not wait behind them.
-    for (const alone of [false, true]) {
-      const at = lane.queue.findIndex((job) => job.alone === alone)
+    for (const may of KINDS_OF_WAITING) {
+      const at = lane.queue.findIndex(may)
       const job = lane.queue[at]
       if (!job) continue
       const cell = job.settled ? undefined : this.#place(lane, job, now)

@@ -125,3 +125,20 @@ t.test('a long queue does not fail what running calls wait for', async (t) => {
   ask('a', { nested: true })
   t.throws(() => ask('a', { nested: true }), { code: 'SANDBOX_BUSY' })
 })
+
+t.test('what a running call waits for does not wait behind one that is tried again and finds no place', async (t) => {
+  const { cells, dispatcher, ask, running } = stage({})
+  ask('a', { concurrency: 1 })
+  dispatcher.again(new Job(call('', { tenantId: 'a', concurrency: 1 })))
+  dispatcher.pump()
+  t.equal(running('a').length, 1)
+  cells.room = 0
+  ask('a', { concurrency: 1, nested: true, sessionId: 'first' })
+  t.equal(running('a').length, 2)
+  Object.assign(cells.of('a')[0] ?? {}, { state: 'starting' })
+  ask('a', { nested: true })
+  dispatcher.again(new Job(call('', { tenantId: 'a', concurrency: 1 })))
+  Object.assign(cells.of('a')[0] ?? {}, { state: 'ready' })
+  dispatcher.pump()
+  t.equal(running('a').length, 3)
+})

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { Death } from '../supervisor/cell-process.ts'
+import type { Death } from '../supervisor/cell-owner.ts'
 import { Job } from '../supervisor/job.ts'
 import { afterDeath, blamed } from '../supervisor/verdict.ts'
 import { call } from './support.ts'
