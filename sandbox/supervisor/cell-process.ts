@@ -9,7 +9,7 @@ import { cancelled, type Job } from './job.ts'
 import type { CellKind } from './launch.ts'
 import { Meter } from './meter.ts'
 import { Isolates, settle } from './outcome.ts'
-import { cellPid, killCell, killGroup, rssMb } from './proc.ts'
+import { cellPid, hasChildren, killCell, killGroup, rssMb } from './proc.ts'
 import { type Answer, readAnswer, readHostCall, readLog } from './read.ts'
 
 const START_MS = 10_000
@@ -19,6 +19,7 @@ const MAX_FLYING = 64
 const MAX_STRAYS = 1000
 const MAX_STDERR_BYTES = 1024 * 1024
 const REAP_MS = 1000
+const FAMILY_POLLS = 4 // a look at all its threads: every 200 ms
 const RESTLESS_MS = 1000 // of CPU without a call to use it for
 
 export class CellProcess {
@@ -44,6 +45,7 @@ export class CellProcess {
   readonly #starting: { cancel(): void }
   #pid: number
   #strays = 0
+  #polls = 0
   /** CPU of the process when it was first seen without a call. */
   #idleFromMs: number | undefined
   #stderr = ''
@@ -137,6 +139,8 @@ export class CellProcess {
     this.#meter.read(this.#pid)
     this.rss = rssMb(this.#pid) ?? this.rss
     if (this.rss > this.#owner.memoryMb) this.kill('memory', undefined, 'SANDBOX_MEMORY')
+    // The cell starts no processes. One that native code forked would be in no measure of memory and CPU.
+    if (this.state !== 'starting' && this.#polls++ % FAMILY_POLLS === 0 && hasChildren(this.#pid)) this.kill('forked')
     if (this.jobs.size > 0 || this.state !== 'ready') return
     // Whoever computes without a call was taken over: no share and no bill holds it.
     const usedMs = this.#meter.mark?.processMs ?? 0
@@ -261,7 +265,7 @@ export class CellProcess {
     }
     const question = readHostCall(frame, job.asked)
     // The guest refuses these itself. Refused here one by one, they could come as fast as a cell can write.
-    if (question.n > job.call.limits.hostCalls) {
+    if (question.n > Math.ceil(job.call.limits.hostCalls)) {
       this.kill('flood', job)
       return
     }

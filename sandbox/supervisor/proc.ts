@@ -21,6 +21,23 @@ export function runnable(pid: number): number | undefined {
   }
 }
 
+/** Has any thread of the process a child process? Also false when it is gone or the system does not tell. */
+export function hasChildren(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).some((thread) => isParent(`/proc/${pid}/task/${thread}/children`))
+  } catch {
+    return false
+  }
+}
+
+function isParent(path: string): boolean {
+  try {
+    return readFileSync(path, 'latin1') !== ''
+  } catch {
+    return false
+  }
+}
+
 function isRunnable(path: string): boolean {
   try {
     const stat = readFileSync(path, 'latin1')

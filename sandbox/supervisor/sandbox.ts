@@ -178,7 +178,7 @@ export class Sandbox {
       return
     }
     const { reason, signal, stderr } = why
-    if (jobs.length > 0 || cell.runs === 0 || reason === 'restless')
+    if (jobs.length > 0 || cell.runs === 0 || reason === 'restless' || reason === 'forked')
       this.#settings.log?.warn(
         { reason, signal, stderr, tenantId: cell.tenantId, calls: jobs.length },
         'sandbox cell ended'

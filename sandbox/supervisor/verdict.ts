@@ -11,6 +11,7 @@ const CAUSES: Record<string, string> = {
   cancel: 'it was cancelled, in a built-in that cannot be interrupted',
   crash: 'it crashed, most likely for want of memory',
   flood: 'it sent more logs or host calls than any limit allows',
+  forked: 'it started another process',
   unread: 'it did not read what it was sent'
 }
 

@@ -195,6 +195,22 @@ t.test(
   }
 )
 
+t.test(
+  'a cell that starts a process is killed',
+  {
+    skip: process.platform !== 'linux' && 'needs /proc'
+  },
+  async (t) => {
+    const lie = "import('node:child_process').then(({ spawn }) => spawn('sleep', ['60']))"
+    const { cell, death, job } = await against('forked', lie)
+    const polling = clock.every(50, () => cell.poll())
+    t.teardown(() => polling.cancel())
+    const why = await death
+    t.equal(why.reason, 'forked')
+    t.equal(job.attempts, 1)
+  }
+)
+
 t.test('a silent cell is killed after deadline and grace', async (t) => {
   const { death, job } = await against('silent', '')
   const why = await death
