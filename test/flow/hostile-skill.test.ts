@@ -30,13 +30,14 @@ t.test('a hostile skill fails its own step with a clear code, and a neighbour’
   await install(
     mallory,
     '@mallory/evil',
-    ['loop', 'memory', 'split', 'hang', 'fine'],
+    ['loop', 'memory', 'split', 'hang'],
     `export async function loop() { await null; while (true); }
      export function memory() { const m = new Map(); for (let i = 0; ; i++) m.set(i, { i }); }
      export function split() { return 'a'.repeat(2 ** 28).split('').length; }
-     export function hang() { return [].indexOf.call({ length: 2 ** 53 - 1 }, 1); }
-     export async function fine() { return { fine: true }; }`
+     export function hang() { return [].indexOf.call({ length: 2 ** 53 - 1 }, 1); }`
   )
+  // Of its own: three of the attacks may have stopped the other one by now.
+  await install(mallory, '@honest/plain', ['fine'], 'export const fine = async () => ({ fine: true })')
   await install(victim, '@victim/calm', ['next'], 'export const next = async ({ n }) => ({ n: n + 1 })')
 
   const calm = await app.create(victim, {
@@ -78,8 +79,8 @@ t.test('a hostile skill fails its own step with a clear code, and a neighbour’
   )
 
   const after = await app.create(mallory, {
-    skills: ['@mallory/evil'],
-    steps: [{ id: 'ok', kind: 'tool', tool: 'evil.fine' }]
+    skills: ['@honest/plain'],
+    steps: [{ id: 'ok', kind: 'tool', tool: 'plain.fine' }]
   })
   t.match(
     await app.reaches(mallory, after.body.id, 'COMPLETE', 'FAILED'),

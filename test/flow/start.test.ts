@@ -123,7 +123,7 @@ t.test('a first start, and the ones after it', async (t) => {
     const events = client.others.filter(({ event }) => event !== undefined)
     t.equal(
       events.map(({ event }) => event?.slice('session.'.length)).join(' '),
-      'created started progress checkpoint gate.passed progress checkpoint completed'
+      'created started usage progress checkpoint gate.passed usage progress checkpoint completed'
     )
     const seqs = events.map(({ seq }) => seq ?? 0)
     t.strictSame(

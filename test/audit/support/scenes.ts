@@ -55,6 +55,11 @@ export const scenes: Readonly<
     await world.sql`delete from registry.install where tenant_id = ${who.tenantId}`
     return { payload: { ref: `@${who.scope}/tool@^1` } }
   },
+  'POST /v1/platform/quarantines/:id/lift': async (world, who) => {
+    const [row] = await world.sql<{ id: string }[]>`
+      select id from tools.quarantine where tenant_id = ${who.tenantId} and lifted_at is null`
+    return { params: { id: row?.id ?? '' }, payload: { reason: 'mended' } }
+  },
   'PUT /v1/platform/operators/:id': async (world) => {
     const id = crypto.randomUUID()
     await world.sql`insert into core.member (tenant_id, user_id, role) values (${TENANT_ZERO}, ${id}, 'member')`
