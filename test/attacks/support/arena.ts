@@ -3,6 +3,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { SandboxOptions } from '#sandbox/types.ts'
+import { testCluster } from '#test/support/cluster.ts'
 import type { AttackClass, Variant } from '../corpus/types.ts'
 import type { Answer, Ask } from './messages.ts'
 import { birth, descendants, quiet, rssMb, watchMemory } from './oracle.ts'
@@ -61,8 +62,10 @@ export class Arena {
   }
 
   /** For the classes that go through capabilities: a real app with a database. */
-  static openApp(): Promise<Arena> {
-    return Arena.#open('app-engine.ts', [])
+  static async openApp(): Promise<Arena> {
+    // The server of all tests outlives them: here it is nothing that an engine leaves behind.
+    await testCluster()
+    return await Arena.#open('app-engine.ts', [])
   }
 
   static async #open(file: string, args: string[]): Promise<Arena> {
