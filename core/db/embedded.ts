@@ -36,7 +36,8 @@ export interface EmbeddedPostgres {
 
 // In the database of the server itself: who holds it is the one AgentOS server of this folder.
 const folderLock = '4711206420062'
-const patienceMs = 5000
+/** For a server of this folder that another process is just starting: a first start makes the cluster, on a busy machine slowly. */
+const patienceMs = 20_000
 
 /**
  * Starts (or takes over) the PostgreSQL of a folder and claims the folder for this process.

@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
 import { systemClock } from '#core/clock.ts'
+import { stayAwake } from '#core/db/stay-awake.ts'
 import type { DoctorCheck } from '#core/doctor/doctor.ts'
 import { must } from '#core/must.ts'
 import { Sandbox, type SandboxCall } from '#sandbox/index.ts'
@@ -12,7 +13,8 @@ const run = async (checks: DoctorCheck[], name: string) => {
     name
   )
   try {
-    return { name, ...(await check.run()) }
+    // Between two calls only the clock's timers are left, which keep no process alive.
+    return { name, ...(await stayAwake(async () => await check.run())) }
   } catch (error) {
     return { name, ok: false, detail: (error as Error).message } // as core/doctor shows a check that throws
   }
