@@ -90,7 +90,7 @@ function document(): string {
     `| ${attack.id} | ${attack.title} | ${attack.variants.length} | ${[...outcomes].sort().join(' ')} | ${slowestMs} | ${peakMb} | ${crowd} | ${victims} |`
   return `# The sandbox under attack
 
-Written by \`npm run test:attacks\`; not to be edited. The classes are those of ../shared/threats.md 1.6, the sources are in [test/attacks/corpus](../test/attacks/corpus).
+Written by \`npm run test:attacks\`; not to be edited. The classes are numbered as in our list of threats, the sources are in [test/attacks/corpus](../test/attacks/corpus).
 
 - ${ran.length} classes with ${ran.reduce((sum, { attack }) => sum + attack.variants.length, 0)} variants; each alone in ${modes.map(({ name }) => name).join('; ')} (those through capabilities, ${throughPort.map(({ id }) => id).join(', ')}, on a whole app in the first two): ${runs} runs. Then the first variant of each class twenty at once from four tenants, beside twenty victims of other tenants.
 - Not contained: **${faults.length}**.${faults.map((fault) => `\n  - ${fault}`).join('')}
