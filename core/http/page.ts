@@ -34,10 +34,17 @@ export function page<Row, Item>(
   position: (row: Row) => Position,
   show: (row: Row) => Item
 ): { data: Item[]; nextCursor: string | null } {
+  const { shown, last } = cutPage(rows, limit)
+  return { data: shown.map(show), nextCursor: last === null ? null : encodeCursor(list, position(last)) }
+}
+
+/**
+ * The rows of one page, of a query that asked for `limit + 1`.
+ * @returns `last`: the last of them where there is a next page, else null
+ */
+export function cutPage<Row>(rows: readonly Row[], limit: number): { shown: Row[]; last: Row | null } {
   const shown = rows.slice(0, limit)
-  const last = shown.at(-1)
-  const nextCursor = rows.length > limit && last !== undefined ? encodeCursor(list, position(last)) : null
-  return { data: shown.map(show), nextCursor }
+  return { shown, last: rows.length > limit ? (shown.at(-1) ?? null) : null }
 }
 
 /** Opaque to clients: base64url of position and a checksum, so that a cut or mistyped one is noticed. */

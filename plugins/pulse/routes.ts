@@ -5,7 +5,7 @@ import { resumeFrom, streamEvents, wantsEventStream } from '#core/bus/sse.ts'
 import { wireEvent } from '#core/bus/wire.ts'
 import type { StoredEvent } from '#core/events.ts'
 import { idempotent, sendAnswer } from '#core/http/idempotency.ts'
-import { decodeCursor, PageQuery, page, pageOf } from '#core/http/page.ts'
+import { cutPage, decodeCursor, PageQuery, page, pageOf } from '#core/http/page.ts'
 import { Timestamp } from '#core/http/time.ts'
 import type { App } from '#core/plugin.ts'
 import { SESSION_ERRORS, SessionNotFound } from './errors.ts'
@@ -146,9 +146,8 @@ export function sessionRoutes(app: App, sessions: Sessions): void {
         return reply
       }
       const events = await app.bus.history(tenantId, { after, limit: limit + 1, topics })
-      const data = events.slice(0, limit).map(wireEvent)
-      const last = data.at(-1)
-      return { data, nextCursor: events.length > limit && last ? String(last.seq) : null }
+      const { shown, last } = cutPage(events, limit)
+      return { data: shown.map(wireEvent), nextCursor: last === null ? null : String(last.seq) }
     }
   })
 }

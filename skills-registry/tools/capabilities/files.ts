@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { cutPage } from '#core/http/page.ts'
 import type { ObjectStore } from '#core/objects/index.ts'
 import { type Capability, CapabilityError, type HostCall, method } from '#skills-registry/tools/capability.ts'
 import { type Part, planAppend, readParts, unfinished } from './files-content.ts'
@@ -97,8 +98,8 @@ export function createFilesCapability({ objects, limits }: FilesDeps): Capabilit
         audit: null,
         async inTx(tx, { sessionId }, [{ prefix, after, limit }]) {
           const rows = await store.listFiles(tx, sessionId, { prefix, after, limit: limit + 1 })
-          const files = rows.slice(0, limit).map(show)
-          return { files, next: rows.length > limit ? (files.at(-1)?.path ?? null) : null }
+          const { shown, last } = cutPage(rows, limit)
+          return { files: shown.map(show), next: last?.path ?? null }
         }
       }),
       'files.write': method({

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { cutPage } from '#core/http/page.ts'
 import { type Capability, method } from '#skills-registry/tools/capability.ts'
 import { Key, KeyText, type StorageOptions } from './storage-options.ts'
 import { deleteValue, findValue, listKeys, setValue } from './storage-store.ts'
@@ -53,8 +54,9 @@ export function createStorageCapability(limits: StorageOptions): Capability {
         audit: null,
         async inTx(tx, { skill }, [{ prefix, after, limit }]) {
           const rows = await listKeys(tx, skill.name, { prefix, after, limit: limit + 1 })
-          const keys = rows.slice(0, limit).map(({ key, version, bytes }) => ({ key, version, bytes }))
-          return { keys, next: rows.length > limit ? (keys.at(-1)?.key ?? null) : null }
+          const { shown, last } = cutPage(rows, limit)
+          const keys = shown.map(({ key, version, bytes }) => ({ key, version, bytes }))
+          return { keys, next: last?.key ?? null }
         }
       }),
       'storage.set': method({

@@ -1,4 +1,5 @@
 import { CursorInvalid } from '#core/http/errors.ts'
+import { cutPage } from '#core/http/page.ts'
 
 /** `?cursor=` of lists that go by name: opaque to clients, base64url of the list and the last name of the page before. */
 export function encodeAfter(list: string, after: string): string {
@@ -31,8 +32,6 @@ export function pageAfter<Row, Item>(
   name: (row: Row) => string,
   show: (row: Row) => Item
 ): { data: Item[]; nextCursor: string | null } {
-  const shown = rows.slice(0, limit)
-  const last = shown.at(-1)
-  const nextCursor = rows.length > limit && last !== undefined ? encodeAfter(list, name(last)) : null
-  return { data: shown.map(show), nextCursor }
+  const { shown, last } = cutPage(rows, limit)
+  return { data: shown.map(show), nextCursor: last === null ? null : encodeAfter(list, name(last)) }
 }
