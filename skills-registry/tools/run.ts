@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import type { Db, TenantContext } from '#core/db/index.ts'
 import { errorMessage } from '#core/errors.ts'
 import { storableText } from '#core/json.ts'
+import { must } from '#core/must.ts'
 import type { ObjectStore } from '#core/objects/index.ts'
 import { type CallRecord, type PinnedSkill, type ToolCall, ToolError, type ToolUsage } from '#core/ports/tools.ts'
 import { type Sandbox, type SandboxCall, SandboxError, type SandboxUsage } from '#sandbox/index.ts'
@@ -13,6 +14,7 @@ import type { Capability, Method } from './capability.ts'
 import { findValidators, hold } from './hold.ts'
 import { type Caller, HostCalls } from './host-calls.ts'
 import { namesFor } from './permissions.ts'
+import type { Quarantine } from './quarantine/quarantine.ts'
 import { sealOf, sessionOf } from './seal.ts'
 
 /** An input longer than this, in characters of JSON, is kept in the object store and not in the call's record. */
@@ -31,23 +33,12 @@ const LIMITS = new Set([
   'SANDBOX_BUSY'
 ])
 
-/** Stops versions that crash again and again. */
-export interface Quarantine {
-  /** @throws ToolError TOOL_QUARANTINED */
-  check(context: TenantContext, skill: PinnedSkill): Promise<void>
-  /** Hears of every call that the sandbox ended; what is no crash of the skill's own is none of its business. */
-  crashed(
-    context: TenantContext,
-    crash: { skill: PinnedSkill; sessionId: string; step: string; error: SandboxError }
-  ): Promise<void>
-}
-
 export interface RunDeps {
   readonly db: Db
   readonly sandbox: Sandbox
   readonly loader: SkillLoader
   readonly objects: ObjectStore
-  readonly quarantine: Quarantine
+  readonly quarantine: Pick<Quarantine, 'check' | 'crashed'>
   readonly capabilities: readonly Capability[]
   readonly log: { error(fields: object, message: string): void }
 }
@@ -193,7 +184,7 @@ function sandboxCall(
       cpuMs: Math.min(limits.cpuMs, call.left?.cpuMs ?? limits.cpuMs),
       hostCalls: Math.min(limits.hostCalls, call.left?.hostCalls ?? limits.hostCalls)
     },
-    session: { id: sessionId, tenantId, step, attempt, effectKey: place.effectKey },
+    session: sessionOf({ step, attempt, effectKey: place.effectKey }, tenantId, sessionId),
     time: hostCalls?.time ?? call.time,
     // Two calls of one tool in one step draw different numbers.
     seed: nested ? `${call.seed}:${place.effectKey}` : call.seed,
@@ -202,18 +193,14 @@ function sandboxCall(
     ...(call.concurrency === undefined ? {} : { concurrency: call.concurrency }),
     ...(nested ? { nested } : {}),
     onHostCall: async (name, args, n) => {
-      if (name !== 'progress') return await must(hostCalls).answer(name, args, n)
+      if (name !== 'progress')
+        return await must(hostCalls, 'the journal of a call with capabilities').answer(name, args, n)
       if (!nested) progress(call, args)
       return 'null'
     },
     onLog: (line) => call.onLog?.(nested ? { ...line, message: `${place.chain.at(-1)}: ${line.message}` } : line),
     signal
   }
-}
-
-function must(hostCalls: HostCalls | undefined): HostCalls {
-  if (!hostCalls) throw new Error('a host call without a capability')
-  return hostCalls
 }
 
 function progress(call: ToolCall, args: string): void {
@@ -272,11 +259,10 @@ async function recordOf(
     cpuMs: usage?.cpuMs ?? 0,
     outcome: ran.outcome
   }
-  const session = sessionOf(record, call.tenantId, call.sessionId)
   return {
     ...record,
     input: large ? { ref: (await objects.put(call.tenantId, Buffer.from(input))).digest } : { text: input },
-    seal: sealOf({ ...record, input, session })
+    seal: sealOf({ ...record, input, session: request.session })
   }
 }
 
